@@ -1,0 +1,32 @@
+"""Drawing tokens: inverse CDF with one random number a token, which belongs to the sample and not to its batch.
+
+Axes: N rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aha.models.logits import sampled_logprobs
+from aha.types import Sampling
+
+
+def uniforms(seed: int, sample: int, count: int) -> np.ndarray:
+    """The random numbers in [0, 1) of sample number `sample` under `seed`: a Philox stream of their own."""
+    key = np.array([seed & (2**64 - 1), sample], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
+
+
+def draw(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Tokens [N] and their log-probs [N] under the sampled distribution (temperature 0: the most likely token)."""
+    logprobs = sampled_logprobs(logits_NV, sampling)
+    if sampling.temperature == 0.0:
+        tokens = logits_NV.argmax(-1)
+    else:
+        cdf = torch.cumsum(torch.exp(logprobs), -1)
+        total = cdf[:, -1:]
+        point = torch.minimum(uniform_N[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+        tokens = torch.searchsorted(cdf, point, right=True).squeeze(-1)
+    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1)

@@ -1,0 +1,83 @@
+"""The three seams: Task, Engine, Learner. Everything else calls functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aha.types import Completion, Outcome, Problem, Prompt, Sample, Sampling, Split
+
+if TYPE_CHECKING:
+    import torch
+
+Weights = Mapping[str, "torch.Tensor"]
+
+
+class Task(Protocol):
+    """Makes problems and grades answers. Random access by index makes a data cursor one integer."""
+
+    name: str
+
+    def size(self, split: Split) -> int | None:
+        """Number of problems of `split`, or None where they are generated without end."""
+        ...
+
+    def problem(self, split: Split, index: int) -> Problem:
+        """Problem number `index` of `split`; the same for the same seed. No problem is in both splits."""
+        ...
+
+    def grade(self, problem: Problem, answer: str | None) -> Outcome:
+        """1 for a right `answer`, 0 for a wrong, missing or unfinished one. `answer` is untrusted text."""
+        ...
+
+    def gold(self, problem: Problem) -> str:
+        """An answer that scores 1."""
+        ...
+
+    def wrong(self, problem: Problem) -> str:
+        """A plausible answer that scores 0."""
+        ...
+
+
+class Engine(Protocol):
+    """Token in, token out."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        """For each prompt its `n` completions, in order. What one sample draws does not depend on the others."""
+        ...
+
+    def publish(self, weights: Weights, version: int) -> None:
+        """Take over a policy's weights; completions sampled from here on carry `version`."""
+        ...
+
+
+# (learner log-probs, streams of the same shape) -> (sum of the loss over tokens, sums to report)
+LossFunction = Callable[..., "tuple[torch.Tensor, dict[str, torch.Tensor]]"]
+
+
+class Learner(Protocol):
+    """Turns samples into gradients. It knows tokens, streams and a pure loss function, and no algorithm."""
+
+    def logprobs(self, samples: Sequence[Sample], which: str = "policy") -> list[tuple[float, ...]]:
+        """Log-probs of every token of every sample under `which` ("policy" or "reference"); 0 at position 0."""
+        ...
+
+    def forward_backward(self, samples: Sequence[Sample], loss: LossFunction, denominator: float) -> dict[str, float]:
+        """Add the gradient of sum(loss) / `denominator`; returns sums over the tokens of `samples`."""
+        ...
+
+    def optim_step(self) -> dict[str, float]:
+        """Clip, update, clear; returns `grad_norm` and `lr`."""
+        ...
+
+    def weights(self) -> Weights:
+        """The policy's weights by name, as `Engine.publish` takes them."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that an exact resume needs."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        ...

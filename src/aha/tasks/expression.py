@@ -1,0 +1,57 @@
+"""Arithmetic expressions as untrusted text: parsed by Python's `ast`, evaluated over `Fraction`, never by `eval`.
+
+    value("(3+5)*7")   -> Expression(value=Fraction(56), numbers=(3, 5, 7))
+    value("9**9**9")   -> None: only + - * / on whole numbers are arithmetic here
+"""
+
+from __future__ import annotations
+
+import ast
+import unicodedata
+from dataclasses import dataclass
+from fractions import Fraction
+
+MAX_LENGTH = 200  # characters; keeps the parser far from its recursion limit
+MAX_DIGITS = 9  # of one number
+_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "∶": "/"})
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """An evaluated expression: its exact value, and its numbers from left to right."""
+
+    value: Fraction
+    numbers: tuple[int, ...]
+
+
+def evaluate(text: str) -> Expression | None:
+    """Evaluate `text`, or None where it is no arithmetic expression or divides by zero."""
+    text = unicodedata.normalize("NFKC", text).translate(_SIGNS).strip()
+    if not text or len(text) > MAX_LENGTH or set(text) - set("0123456789+-*/() "):
+        return None
+    try:
+        tree = ast.parse(text, mode="eval")
+        return _evaluate(tree.body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, ZeroDivisionError):
+        return None
+
+
+def _evaluate(node: ast.expr) -> Expression:
+    if isinstance(node, ast.Constant) and type(node.value) is int and len(str(node.value)) <= MAX_DIGITS:
+        return Expression(Fraction(node.value), (node.value,))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _evaluate(node.operand)
+        return Expression(-inner.value, inner.numbers)
+    if isinstance(node, ast.BinOp):
+        left, right = _evaluate(node.left), _evaluate(node.right)
+        numbers = left.numbers + right.numbers
+        match node.op:
+            case ast.Add():
+                return Expression(left.value + right.value, numbers)
+            case ast.Sub():
+                return Expression(left.value - right.value, numbers)
+            case ast.Mult():
+                return Expression(left.value * right.value, numbers)
+            case ast.Div():
+                return Expression(left.value / right.value, numbers)
+    raise ValueError(f"{type(node).__name__} is not arithmetic")

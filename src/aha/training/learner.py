@@ -1,0 +1,185 @@
+"""The learner: samples and a pure loss function in, updated weights out. It does not know which algorithm it serves.
+
+    learner.forward_backward(samples, loss, denominator)   # any number of times
+    learner.optim_step()
+
+Master weights and AdamW's moments are in float32. With a narrower `dtype` the forward and backward passes run on a copy
+in that type, which is also what `weights()` hands to an engine: both then compute the same mathematics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from aha.models.loading import cast_
+from aha.models.logits import hidden_states, logits, token_logprobs
+from aha.protocols import LossFunction
+from aha.training.batch import MicroBatch, collate, plan
+from aha.types import Sample, Sampling
+
+LOGITS_CHUNK = 4_000_000  # elements of one chunk of float32 logits
+
+
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """AdamW and its schedule: linear warm-up, then constant, or cosine down to `final_share` over `total_steps`."""
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    warmup_steps: int = 0
+    schedule: str = "constant"
+    total_steps: int = 1
+    final_share: float = 0.1
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of update number `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return self.lr
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
+        return self.lr * (self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class TorchLearner:
+    """A policy, its frozen reference and AdamW on one device."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimiser: Optimiser,
+        *,
+        pad_id: int,
+        dtype: torch.dtype = torch.float32,
+        micro_batch_tokens: int = 4096,
+        sampling: Sampling | None = None,
+        reference: nn.Module | None = None,
+    ) -> None:
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._same = dtype == torch.float32
+        self._master = self._parameters if self._same else [_master_of(p) for p in self._parameters]
+        self.model = cast_(model, dtype).train()
+        self.reference = cast_(reference, dtype).eval().requires_grad_(False) if reference is not None else None
+        self.optimiser = optimiser
+        self.pad_id = pad_id
+        self.micro_batch_tokens = micro_batch_tokens
+        self.sampling = sampling or Sampling(max_tokens=1)
+        self.updates = 0
+        self.device = self._parameters[0].device
+        fused = self.device.type in ("cpu", "cuda")
+        self._adamw = torch.optim.AdamW(
+            self._master, lr=optimiser.lr, betas=optimiser.betas, weight_decay=optimiser.weight_decay, fused=fused
+        )
+
+    def logprobs(self, samples: Sequence[Sample], which: str = "policy") -> list[tuple[float, ...]]:
+        """Log-probs of the trained tokens of every sample, in place; 0 on the others."""
+        model = self.model if which == "policy" else self.reference
+        assert model is not None, "no reference model was given"
+        result: list[tuple[float, ...]] = [()] * len(samples)
+        with torch.no_grad():
+            for indices in plan([len(s.ids) for s in samples], 2 * self.micro_batch_tokens):
+                rows = [samples[i] for i in indices]
+                batch = collate(rows, self.pad_id, self.device)
+                found = iter(self._token_logprobs(model, batch).tolist())
+                for i, sample in zip(indices, rows, strict=True):
+                    result[i] = tuple(next(found) if on else 0.0 for on in sample.loss_mask)
+        return result
+
+    def forward_backward(self, samples: Sequence[Sample], loss: LossFunction, denominator: float) -> dict[str, float]:
+        """Add the gradient of sum(`loss`) / `denominator`; returns the sums that `loss` reports, over all tokens."""
+        assert denominator > 0, "the denominator is computed once over the global batch"
+        sums: dict[str, float] = {}
+        for indices in plan([len(s.ids) for s in samples], self.micro_batch_tokens):
+            batch = collate([samples[i] for i in indices], self.pad_id, self.device)
+            total, reported = loss(self._token_logprobs(self.model, batch), batch)
+            (total / denominator).backward()  # type: ignore[no-untyped-call]
+            self._to_master()
+            for name, value in {"loss": total.detach(), **reported}.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        return sums
+
+    def optim_step(self) -> dict[str, float]:
+        """Clip the global norm, update, clear. A gradient that is not finite is refused: nothing changes."""
+        norm = torch.nn.utils.clip_grad_norm_(self._master, self.optimiser.max_grad_norm)
+        lr = self.optimiser.lr_at(self.updates)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            for group in self._adamw.param_groups:
+                group["lr"] = lr
+            self._adamw.step()
+            if not self._same:
+                torch._foreach_copy_([p.data for p in self._parameters], self._master)
+        for p in self._master:
+            p.grad = None
+        self.updates += 1
+        return {"grad_norm": float(norm), "lr": lr, "update_refused": float(not finite)}
+
+    def refresh_reference(self) -> None:
+        """Reference := policy (the paper does so every 400 steps)."""
+        assert self.reference is not None
+        self.reference.load_state_dict(self.model.state_dict())
+
+    def weights(self) -> dict[str, Tensor]:
+        """The policy's weights in the compute dtype, by name."""
+        return {name: p.detach() for name, p in self.model.state_dict().items()}
+
+    def master_weights(self) -> dict[str, Tensor]:
+        """The policy's trained weights in float32, by name; what is saved."""
+        names = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        return {name: p.detach() for name, p in zip(names, self._master, strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        """Master weights, AdamW's state, the reference and the update count."""
+        return {
+            "master": [p.detach() for p in self._master],
+            "adamw": self._adamw.state_dict(),
+            "reference": self.reference.state_dict() if self.reference is not None else None,
+            "updates": self.updates,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        with torch.no_grad():
+            torch._foreach_copy_([p.data for p in self._master], list(state["master"]))
+            torch._foreach_copy_([p.data for p in self._parameters], [p.data for p in self._master])
+        self._adamw.load_state_dict(state["adamw"])
+        if self.reference is not None:
+            self.reference.load_state_dict(state["reference"])
+        self.updates = state["updates"]
+
+    def _token_logprobs(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+        """[N] log-probs of the trained tokens; logits exist for one chunk of them at a time."""
+        hidden = hidden_states(model, input_ids=batch.ids, use_cache=False)
+        hidden = hidden.flatten(0, 1)[batch.positions]  # [N, H]
+        size = max(1, LOGITS_CHUNK // model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
+
+        def chunk(hidden_CH: Tensor, targets_C: Tensor) -> Tensor:
+            return token_logprobs(logits(model, hidden_CH), targets_C, self.sampling)
+
+        if len(hidden) <= size:
+            return chunk(hidden, batch.targets)
+        pieces = zip(hidden.split(size), batch.targets.split(size), strict=True)
+        return torch.cat([checkpoint(chunk, h, t, use_reentrant=False) for h, t in pieces])
+
+    def _to_master(self) -> None:
+        """Add this micro-batch's gradients to the master's, in float32."""
+        if self._same:
+            return
+        for p, master in zip(self._parameters, self._master, strict=True):
+            if p.grad is not None:
+                gradient = p.grad.float()
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                p.grad = None
+
+
+def _master_of(p: Tensor) -> Tensor:
+    return p.detach().float().clone().requires_grad_()
