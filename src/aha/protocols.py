@@ -62,6 +62,14 @@ class Learner(Protocol):
         """Log-probs of every token of every sample under `which` ("policy" or "reference"); 0 at position 0."""
         ...
 
+    def with_reference(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples with their reference log-probs filled in."""
+        ...
+
+    def refresh_reference(self) -> None:
+        """Reference := policy."""
+        ...
+
     def forward_backward(self, samples: Sequence[Sample], loss: LossFunction, denominator: float) -> dict[str, float]:
         """Add the gradient of sum(loss) / `denominator`; returns sums over the tokens of `samples`."""
         ...

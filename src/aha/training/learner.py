@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -93,6 +93,11 @@ class TorchLearner:
                 for i, sample in zip(indices, rows, strict=True):
                     result[i] = tuple(next(found) if on else 0.0 for on in sample.loss_mask)
         return result
+
+    def with_reference(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples with their log-probs under the reference."""
+        rows = self.logprobs(samples, "reference")
+        return [replace(s, reference_logprobs=row) for s, row in zip(samples, rows, strict=True)]
 
     def forward_backward(self, samples: Sequence[Sample], loss: LossFunction, denominator: float) -> dict[str, float]:
         """Add the gradient of sum(`loss`) / `denominator`; returns the sums that `loss` reports, over all tokens."""

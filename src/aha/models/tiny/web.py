@@ -234,10 +234,10 @@ def drill(rng: random.Random) -> str:
 def document(rng: random.Random) -> str:
     """One page of the web."""
     kind = rng.random()
-    if kind < 0.12:
+    if kind < 0.18:
         return drill(rng)
     author = Author.draw(rng)
-    question, trace, answer = (countdown_page if kind < 0.82 else arithmetic_page)(rng, author)
+    question, trace, answer = (countdown_page if kind < 0.84 else arithmetic_page)(rng, author)
     return lay_out(rng, author, question, trace, answer)
 
 

@@ -1,0 +1,24 @@
+"""The recipes: a name, what it is for, and a function that returns its complete, frozen configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aha.config import Recipe
+from aha.errors import UserError, nearest
+from aha.pipeline.recipes.tiny import tiny_pretrain, tiny_small_pretrain
+from aha.pipeline.recipes.zero import demo, zero
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "demo": demo,
+    "zero": zero,
+    "tiny-pretrain": tiny_pretrain,
+    "tiny-small-pretrain": tiny_small_pretrain,
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe `name`, or UserError that names the nearest one."""
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}{nearest(name, RECIPES)}")
+    return RECIPES[name]()

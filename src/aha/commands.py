@@ -1,0 +1,150 @@
+"""What the commands do, apart from reading arguments: readers are called here, never by what trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from aha import runtime
+from aha.config import PretrainStage, Recipe, override, validate
+from aha.errors import UserError
+from aha.evaluation.evaluate import evaluate
+from aha.models.loading import load, resolve
+from aha.pipeline import recipes
+from aha.pipeline.context import dialogue_of, engine_of
+from aha.pipeline.run import run
+from aha.protocols import Task
+from aha.studio.plots import curves_png
+from aha.studio.progress import Display
+from aha.studio.read import read_run
+from aha.studio.report import write_report
+from aha.studio.table import before_after_table, print_samples
+from aha.tasks.table import EMBEDDED, make_task
+from aha.types import Sampling, Score, Split, StepMetrics
+
+
+def load_recipe(name: str, settings: Sequence[str]) -> Recipe:
+    """A recipe by name or from a YAML file, with `settings` applied."""
+    if name.endswith((".yaml", ".yml")):
+        try:
+            data = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"recipe file {name!r} cannot be read ({error}); give a recipe.yaml or a recipe's name") from error
+        return override(validate(data), settings)
+    return override(recipes.recipe(name), settings)
+
+
+def plan(recipe: Recipe) -> dict[str, Any]:
+    """What a run would do, after everything that can be checked without training was checked."""
+    chosen = runtime.choose(recipe.device, recipe.dtype, recipe.threads)
+    task = make_task(recipe.task, recipe.seed, recipe.task_options)
+    facts: dict[str, Any] = {"device": chosen.device, "dtype": chosen.dtype_name, "threads": chosen.threads}
+    pretrains = isinstance(next(iter(recipe.stages.values())), PretrainStage)
+    if not pretrains:
+        loaded = load(recipe.model)
+        facts["model"] = resolve(recipe.model)
+        facts["parameters"] = sum(p.numel() for p in loaded.model.parameters())
+        facts["first prompt"] = loaded.tokenizer.decode(
+            list(dialogue_of(loaded, recipe.template).prompt(task.problem("train", 0)))
+        )
+    for name, stage in recipe.stages.items():
+        facts[f"{name}.steps"] = stage.steps
+        if not isinstance(stage, PretrainStage):
+            r = stage.rollouts
+            facts[f"{name}.samples"] = stage.steps * r.questions * r.group
+            facts[f"{name}.tokens at most"] = stage.steps * r.questions * r.group * r.max_tokens
+    return {**facts, "recipe": recipe.model_dump(mode="json")}
+
+
+class Watcher:
+    """Shows a run's stages in the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.display: Display | None = None
+
+    def stage(self, name: str, done: int, planned: int) -> None:
+        self.close()
+        self.display = Display(self.console, name, planned)
+        self.display.__enter__()
+
+    def step(self, metrics: StepMetrics) -> None:
+        if self.display is not None:
+            self.display.update(metrics)
+
+    def note(self, text: str) -> None:
+        if self.display is not None:
+            self.display.note(text)
+        else:
+            self.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        if self.display is not None:
+            self.display.__exit__(None, None, None)
+        self.display = None
+
+
+def run_recipe(recipe: Recipe, out: Path, console: Console) -> dict[str, Any]:
+    """Run a recipe under a display, then show and report what came of it."""
+    watcher = Watcher(console)
+    try:
+        result = run(recipe, out, watcher)
+    finally:
+        watcher.close()
+    show_run(out, console)
+    return result
+
+
+def show_run(folder: Path, console: Console) -> None:
+    """Print a run's table and samples, and write its curves and its report."""
+    found = read_run(folder)
+    for stage in found.stages:
+        if stage.evaluation:
+            console.print(before_after_table(stage.evaluation))
+        if stage.samples:
+            print_samples(console, stage.samples)
+    pictures = curves_png(found, folder)
+    written = [*pictures, write_report(folder), *(s.path / "model" for s in found.stages if (s.path / "model").is_dir())]
+    for path in written:
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def evaluate_model(
+    model: str, task_name: str, *, problems: int, samples: int, k: int, seed: int, template: str, sampling: Sampling,
+    machine: tuple[str, str, int],
+) -> dict[str, float | str]:  # fmt: skip
+    """The figures of one model on one task's test split."""
+    chosen = runtime.choose(*machine)
+    runtime.apply(chosen)
+    task = make_task(task_name, seed)
+    loaded = load(model, chosen.device)
+    result = evaluate(
+        engine_of(loaded, chosen, 512), dialogue_of(loaded, template), task, problems=problems, samples=samples,
+        k=k, sampling=sampling, seed=seed,
+    )  # fmt: skip
+    return {"model": model, **result.figures}
+
+
+def check_tasks(name: str | None, rows: int) -> list[dict[str, Any]]:
+    """For each task: how many problems were checked, and each fault in words."""
+    return [_check(make_task(spec), rows) for spec in ([name] if name else EMBEDDED)]
+
+
+def _check(task: Task, rows: int) -> dict[str, Any]:
+    faults: list[str] = []
+    checked = 0
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        size = task.size(split)
+        for index in range(rows if size is None else min(rows, size)):
+            problem = task.problem(split, index)
+            checked += 1
+            for kind, answer, expected in (("gold", task.gold(problem), 1.0), ("wrong", task.wrong(problem), 0.0)):
+                outcome = task.grade(problem, answer)
+                if not isinstance(outcome, Score) or outcome.value != expected:
+                    faults.append(f"{problem.id}: {kind} answer {answer!r} gives {outcome}")
+    return {"task": task.name, "checked": checked, "faults": faults}

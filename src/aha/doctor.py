@@ -1,0 +1,110 @@
+"""`aha doctor`: what this machine offers, and what is missing for which part. Each row: name, value, verdict, remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata, util
+from typing import Literal
+
+import psutil
+import torch
+
+from aha import runtime
+
+State = Literal["ok", "note", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row of the examination; `remedy` is empty where nothing is to be done."""
+
+    name: str
+    value: str
+    state: State
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order of the table."""
+    return [check() for check in CHECKS]
+
+
+def _python() -> Finding:
+    return Finding("python", platform.python_version(), "ok")
+
+
+def _torch() -> Finding:
+    return Finding("torch", torch.__version__, "ok")
+
+
+def _transformers() -> Finding:
+    return Finding("transformers", metadata.version("transformers"), "ok")
+
+
+def _device() -> Finding:
+    chosen = runtime.choose()
+    name = torch.cuda.get_device_name(0) if chosen.device == "cuda" else chosen.device
+    return Finding("device", f"{name}, {chosen.dtype_name}", "ok")
+
+
+def _bfloat16() -> Finding:
+    if runtime.cpu_has_bfloat16():
+        return Finding("cpu bfloat16", "native", "ok")
+    return Finding("cpu bfloat16", "emulated", "note", "dtype=fastest stays with float32 here")
+
+
+def _threads() -> Finding:
+    cores = runtime.default_threads()
+    named = os.environ.get("OMP_NUM_THREADS")
+    if named and named.isdigit() and int(named) > cores:
+        return Finding("threads", f"{cores} cores, OMP_NUM_THREADS={named}", "bad", f"set OMP_NUM_THREADS={cores}")
+    return Finding("threads", f"{cores} cores", "ok")
+
+
+def _load() -> Finding:
+    cores = runtime.default_threads()
+    one_minute = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if one_minute > 0.5 * cores:
+        return Finding(
+            "load", f"{one_minute:.1f} of {cores} cores busy", "note", "other processes can slow a step tenfold; end them"
+        )
+    return Finding("load", f"{one_minute:.1f} of {cores} cores busy", "ok")
+
+
+def _memory() -> Finding:
+    free = psutil.virtual_memory().available / 2**30
+    return Finding("memory", f"{free:.1f} GiB available", "ok" if free > 2 else "bad", "" if free > 2 else "free 2 GiB")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free / 2**30
+    if free < 1:
+        return Finding("disk", f"{free:.1f} GiB free here", "bad", "a run keeps its samples and checkpoints; free 1 GiB")
+    try:
+        with tempfile.NamedTemporaryFile(dir="."):
+            pass
+    except OSError:
+        return Finding("disk", "this folder cannot be written", "note", "give runs another folder with --out")
+    return Finding("disk", f"{free:.1f} GiB free here", "ok")
+
+
+def _hub() -> Finding:
+    if util.find_spec("datasets") is None:
+        return Finding("datasets", "not installed", "note", "data from a hub needs it: pip install 'aha[hub]'")
+    return Finding("datasets", metadata.version("datasets"), "ok")
+
+
+def _sandbox() -> Finding:
+    if shutil.which("bwrap") is None:
+        return Finding("sandbox", "bubblewrap is missing", "note", "running model-written code needs it; maths does not")
+    return Finding("sandbox", "bubblewrap found", "ok")
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python, _torch, _transformers, _device, _bfloat16, _threads, _load, _memory, _disk, _hub, _sandbox,
+)  # fmt: skip

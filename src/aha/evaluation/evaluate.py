@@ -1,0 +1,90 @@
+"""Evaluate a model on a task's test split: k samples a problem, every figure over what was asked.
+
+    result = evaluate(engine, dialogue, task, problems=64, samples=16, sampling=Sampling(512), seed=0)
+    result.figures["pass@1"], result.rollouts
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aha.errors import UserError
+from aha.evaluation.metrics import cons_at_k, mean_and_stderr, pass_at_k
+from aha.evaluation.responses import response_metrics
+from aha.models.dialogue import Dialogue
+from aha.protocols import Engine, Task
+from aha.rewards.compose import verdict
+from aha.types import Problem, Prompt, Rollout, Sampling, Verdict
+
+BATCH = 64  # problems sampled at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures by name, and every rollout with its verdict, a list a problem."""
+
+    figures: dict[str, float | str]
+    rollouts_P_K: tuple[tuple[Rollout, ...], ...]
+    verdicts_P_K: tuple[tuple[Verdict, ...], ...]
+
+
+def evaluate(
+    engine: Engine, dialogue: Dialogue, task: Task, *, problems: int, samples: int, sampling: Sampling, seed: int
+) -> Evaluation:
+    """Sample `samples` responses to the first `problems` test problems and grade them."""
+    size = task.size("test")
+    asked = [task.problem("test", i) for i in range(problems if size is None else min(problems, size))]
+    if not asked:
+        raise UserError(f"task {task.name!r} has no test problems; give it more rows")
+    rollouts: list[tuple[Rollout, ...]] = []
+    for begin in range(0, len(asked), BATCH):
+        rollouts += _sample(engine, dialogue, asked[begin : begin + BATCH], samples, sampling, seed)
+    weights = {"accuracy": 1.0, "format": 1.0}
+    verdicts = tuple(tuple(verdict(task, r, weights) for r in group) for group in rollouts)
+    return Evaluation(_figures(task, rollouts, verdicts, samples), tuple(rollouts), verdicts)
+
+
+def _sample(
+    engine: Engine, dialogue: Dialogue, problems: Sequence[Problem], samples: int, sampling: Sampling, seed: int
+) -> list[tuple[Rollout, ...]]:
+    prompts = [Prompt(dialogue.prompt(p), samples, _seed(seed, p.id)) for p in problems]
+    completions = engine.generate(prompts, sampling)
+    return [
+        tuple(dialogue.read(problem, prompt.ids, c) for c in group)
+        for problem, prompt, group in zip(problems, prompts, completions, strict=True)
+    ]
+
+
+def _seed(seed: int, problem: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"evaluate {seed} {problem}".encode(), digest_size=8).digest(), "big")
+
+
+def _figures(
+    task: Task, rollouts: Sequence[Sequence[Rollout]], verdicts: Sequence[Sequence[Verdict]], samples: int
+) -> dict[str, float | str]:
+    """A rollout whose grader failed counts as asked and not as right."""
+    right_P_K = [[v.value("accuracy") == 1.0 for v in group] for group in verdicts]
+    pass1, stderr = mean_and_stderr([sum(row) / samples for row in right_P_K])
+    votes = [
+        cons_at_k([_vote(task, r) for r in group], row) for group, row in zip(rollouts, right_P_K, strict=True)
+    ]
+    flat = [r for group in rollouts for r in group]
+    return {
+        "task": task.name,
+        "asked": len(rollouts),
+        "n": samples,
+        "k": samples,
+        "pass@1": pass1,
+        "pass@1_stderr": stderr,
+        f"pass@{samples}": sum(pass_at_k(samples, sum(row), samples) for row in right_P_K) / len(right_P_K),
+        f"cons@{samples}": sum(votes) / len(votes),
+        "failed": sum(v.total is None for group in verdicts for v in group) / len(flat),
+        **{name.removeprefix("response/"): value for name, value in response_metrics(flat).items()},
+    }
+
+
+def _vote(task: Task, rollout: Rollout) -> str | None:
+    answer = rollout.parsed.answer
+    return None if answer is None else task.vote_key(rollout.problem, answer)

@@ -1,0 +1,33 @@
+"""Between problems and tokens: a problem becomes a prompt's ids, a completion's ids become text and its parsed views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from aha.models.templates import parse, render
+from aha.types import Completion, Problem, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A tokenizer with the template that questions are put in."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+    eos_ids: frozenset[int]
+
+    def prompt(self, problem: Problem) -> tuple[int, ...]:
+        """The ids that a policy is shown."""
+        return render(problem.messages, self.template, self.tokenizer)
+
+    def text(self, completion: Completion) -> str:
+        """A completion's text, without the token that ended it."""
+        ids = completion.ids[:-1] if completion.ids and completion.ids[-1] in self.eos_ids else completion.ids
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def read(self, problem: Problem, prompt_ids: tuple[int, ...], completion: Completion) -> Rollout:
+        """A completion as a rollout of its problem."""
+        text = self.text(completion)
+        return Rollout(problem, prompt_ids, completion, text, parse(text))

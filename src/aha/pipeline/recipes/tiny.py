@@ -1,0 +1,40 @@
+"""How the embedded models were made: next-token training on the generated web, one seed, 2 CPU cores."""
+
+from __future__ import annotations
+
+from aha.config import EvaluationChoice, OptimiserChoice, PretrainStage, Recipe
+
+
+def tiny_pretrain() -> Recipe:
+    """The base model: 1.7 M parameters."""
+    return Recipe(
+        name="tiny-pretrain",
+        about="makes the embedded base model (1.7 M parameters) on a CPU",
+        template="short",
+        dtype="fastest",
+        stages={
+            "base": PretrainStage(
+                steps=4200,
+                optimiser=OptimiserChoice(
+                    lr=2.5e-3, weight_decay=0.05, warmup_steps=40, schedule="cosine", final_share=0.02,
+                    micro_batch_tokens=2048,
+                ),
+                evaluation=EvaluationChoice(problems=1000, samples=1),
+            )
+        },
+    )  # fmt: skip
+
+
+def tiny_small_pretrain() -> Recipe:
+    """The smaller sibling, a student for distillation: 0.5 M parameters."""
+    made = tiny_pretrain()
+    base = made.stages["base"]
+    assert isinstance(base, PretrainStage)
+    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 2400})
+    return made.model_copy(
+        update={
+            "name": "tiny-small-pretrain",
+            "about": "makes the smaller sibling (0.5 M parameters) on a CPU",
+            "stages": {"base": small},
+        }
+    )

@@ -1,0 +1,103 @@
+"""The RL stage: base or earlier stage's model -> model, with evaluations, stored rollouts and exact resume."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aha.config import RLStage
+from aha.engines.native.engine import NativeEngine
+from aha.errors import RunFailed
+from aha.evaluation.evaluate import Evaluation, evaluate
+from aha.models.loading import load, save
+from aha.pipeline.context import Context, dialogue_of, engine_of
+from aha.pipeline.store import examples, write_rollouts
+from aha.training import checkpoint
+from aha.training.learner import Optimiser, TorchLearner
+from aha.training.rl import Loop, Step, train
+from aha.types import Sampling, StepMetrics
+
+SAMPLES_SHOWN = 3
+
+
+def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
+    """Train, or go on from the last checkpoint; returns the stage's result."""
+    loaded = load(context.start, context.runtime.device)
+    dialogue = dialogue_of(loaded, context.recipe.template)
+    engine = engine_of(loaded, context.runtime, stage.rollouts.slots)
+    loop = Loop(stage, context.task, context.recipe.seed, context.runtime.dtype_name, dialogue)
+    learner = TorchLearner(
+        loaded.fresh_copy(),
+        Optimiser(**stage.optimiser.model_dump(exclude={"micro_batch_tokens"}), total_steps=stage.steps),
+        pad_id=loaded.pad_id,
+        dtype=context.runtime.dtype,
+        micro_batch_tokens=stage.optimiser.micro_batch_tokens,
+        sampling=loop.sampling,
+        reference=loaded.fresh_copy(),
+    )
+    done, seconds = _resume(context, learner)
+    context.observer.stage(context.folder.name, done, stage.steps)
+    if "before" not in context.folder.evaluation():
+        engine.publish(learner.weights(), 0)
+        _evaluate(context, loop, engine, "before")
+    for step in train(loop, learner, engine, done):
+        seconds += step.metrics.values["time/step_s"]
+        done = step.metrics.step
+        _record(context, loop, engine, step)
+        if done % stage.checkpoint_every == 0 or done == stage.steps:
+            checkpoint.save(context.folder.checkpoints, done, {**learner.state(), "seconds": seconds})
+    if done != stage.steps:
+        raise RunFailed(f"{done} of {stage.steps} planned steps were made")
+    after = _evaluate(context, loop, engine, "after")
+    save(context.folder.model, learner.model, learner.master_weights(), loaded.tokenizer)
+    return {"steps": stage.steps, "train_s": seconds, **after.figures}
+
+
+def _resume(context: Context, learner: TorchLearner) -> tuple[int, float]:
+    """Load the newest sound checkpoint and forget what was written after it: steps done and seconds spent."""
+    found = checkpoint.newest(context.folder.checkpoints)
+    done, state = found or (0, {})
+    context.folder.rewind(done)
+    if found:
+        learner.load_state(state)
+        context.observer.note(f"going on after step {done}")
+    return done, float(state.get("seconds", 0.0))
+
+
+def _record(context: Context, loop: Loop, engine: NativeEngine, step: Step) -> None:
+    """Metrics and rollouts of a step, with an evaluation where one is due."""
+    stage, metrics = loop.stage, step.metrics
+    if stage.evaluation.every and metrics.step % stage.evaluation.every == 0 and metrics.step < stage.steps:
+        figures = _run_evaluation(
+            loop, engine, stage.evaluation.every_problems, stage.evaluation.every_samples
+        ).figures
+        numbers = {f"eval/{name}": value for name, value in figures.items() if isinstance(value, float)}
+        metrics = StepMetrics(metrics.step, {**metrics.values, **numbers})
+    if stage.keep_rollouts:
+        write_rollouts(context.folder.rollouts, metrics.step, step.groups)
+    context.folder.append(metrics)
+    context.observer.step(metrics)
+
+
+def _evaluate(context: Context, loop: Loop, engine: NativeEngine, when: str) -> Evaluation:
+    """The evaluation before or after the stage, with a few samples to read."""
+    choice = loop.stage.evaluation
+    context.observer.note(f"evaluating {when} training: {choice.problems} problems x {choice.samples} samples")
+    began = time.perf_counter()
+    result = _run_evaluation(loop, engine, choice.problems, choice.samples)
+    context.folder.write_json("evaluation.json", {**context.folder.evaluation(), when: result.figures})
+    samples = context.folder.read_json("samples.json")
+    context.folder.write_json("samples.json", {**samples, when: examples(result, SAMPLES_SHOWN)})
+    context.observer.note(
+        f"{when}: pass@1 {result.figures['pass@1']:.1%}, format {result.figures['format']:.1%}, "
+        f"{result.figures['mean_length']:.0f} tokens a response ({time.perf_counter() - began:.0f} s)"
+    )
+    return result
+
+
+def _run_evaluation(loop: Loop, engine: NativeEngine, problems: int, samples: int) -> Evaluation:
+    r = loop.stage.rollouts
+    sampling = Sampling(r.max_tokens, loop.stage.evaluation.temperature, r.top_k, r.top_p)
+    return evaluate(
+        engine, loop.dialogue, loop.task, problems=problems, samples=samples, sampling=sampling, seed=loop.seed
+    )

@@ -1,0 +1,39 @@
+"""The numbers that describe a step's groups. Pure functions; nothing here changes what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+
+from aha.evaluation.responses import response_metrics
+from aha.types import Group, Score
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Rewards, format, lengths, reflection, language mixing and entropy of all rollouts of a step."""
+    rollouts = [r for group in groups for r in group.rollouts_G]
+    verdicts = [v for group in groups for v in group.verdicts_G]
+    values: dict[str, float] = {}
+    for name in verdicts[0].outcomes:
+        scores = [o.value for v in verdicts if isinstance(o := v.outcomes[name], Score)]
+        if scores:
+            values[f"reward/{name}"] = sum(scores) / len(scores)
+    totals = [v.total for v in verdicts if v.total is not None]
+    if totals:
+        values["reward/total"] = sum(totals) / len(totals)
+    if "reward/accuracy" in values:
+        values["pass@1"] = values["reward/accuracy"]
+    responses = response_metrics(rollouts)
+    values["format"] = responses.pop("format")
+    values |= {f"response/{name}": value for name, value in responses.items()}
+    values["failed"] = 1 - len(totals) / len(verdicts)
+    values["zero_variance_groups"] = sum(g.zero_variance for g in groups) / len(groups)
+    logprobs = [lp for r in rollouts for lp in r.completion.logprobs]
+    values["entropy"] = -sum(logprobs) / len(logprobs)  # unbiased: the mean surprise of what was sampled
+    return values
+
+
+def memory_gb() -> float:
+    """Resident memory of this process in GiB."""
+    return float(psutil.Process().memory_info().rss) / 2**30
