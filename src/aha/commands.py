@@ -116,7 +116,7 @@ def show_run(folder: Path, console: Console) -> None:
 def evaluate_model(
     model: str, task_name: str, *, problems: int, samples: int, k: int, seed: int, template: str, sampling: Sampling,
     machine: tuple[str, str, int],
-) -> dict[str, float | str]:  # fmt: skip
+) -> dict[str, float | str | None]:  # fmt: skip
     """The figures of one model on one task's test split."""
     chosen = runtime.choose(*machine)
     runtime.apply(chosen)

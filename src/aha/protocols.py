@@ -38,6 +38,10 @@ class Task(Protocol):
         """A plausible answer that scores 0."""
         ...
 
+    def vote_key(self, problem: Problem, answer: str) -> str | None:
+        """The equivalence class of `answer` in a vote (cons@k); None where it cannot be read and does not vote."""
+        ...
+
 
 class Engine(Protocol):
     """Token in, token out."""

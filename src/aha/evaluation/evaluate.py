@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,15 +26,29 @@ BATCH = 64  # problems sampled at a time
 class Evaluation:
     """The figures by name, and every rollout with its verdict, a list a problem."""
 
-    figures: dict[str, float | str]
+    figures: dict[str, float | str | None]
     rollouts_P_K: tuple[tuple[Rollout, ...], ...]
     verdicts_P_K: tuple[tuple[Verdict, ...], ...]
 
 
 def evaluate(
-    engine: Engine, dialogue: Dialogue, task: Task, *, problems: int, samples: int, sampling: Sampling, seed: int
+    engine: Engine,
+    dialogue: Dialogue,
+    task: Task,
+    *,
+    problems: int,
+    samples: int,
+    sampling: Sampling,
+    seed: int,
+    k: int | None = None,
 ) -> Evaluation:
-    """Sample `samples` responses to the first `problems` test problems and grade them."""
+    """Sample `samples` responses to the first `problems` test problems and grade them; `k` of pass@k, cons@k.
+
+    Raises UserError where there is no test problem or `k` exceeds `samples`.
+    """
+    k = k or samples
+    if k > samples:
+        raise UserError(f"pass@k with k = {k} needs as many samples, and {samples} were asked for; raise -n")
     size = task.size("test")
     asked = [task.problem("test", i) for i in range(problems if size is None else min(problems, size))]
     if not asked:
@@ -43,7 +58,7 @@ def evaluate(
         rollouts += _sample(engine, dialogue, asked[begin : begin + BATCH], samples, sampling, seed)
     weights = {"accuracy": 1.0, "format": 1.0}
     verdicts = tuple(tuple(verdict(task, r, weights) for r in group) for group in rollouts)
-    return Evaluation(_figures(task, rollouts, verdicts, samples), tuple(rollouts), verdicts)
+    return Evaluation(_figures(task, rollouts, verdicts, samples, k), tuple(rollouts), verdicts)
 
 
 def _sample(
@@ -62,24 +77,24 @@ def _seed(seed: int, problem: str) -> int:
 
 
 def _figures(
-    task: Task, rollouts: Sequence[Sequence[Rollout]], verdicts: Sequence[Sequence[Verdict]], samples: int
-) -> dict[str, float | str]:
+    task: Task, rollouts: Sequence[Sequence[Rollout]], verdicts: Sequence[Sequence[Verdict]], samples: int, k: int
+) -> dict[str, float | str | None]:
     """A rollout whose grader failed counts as asked and not as right."""
     right_P_K = [[v.value("accuracy") == 1.0 for v in group] for group in verdicts]
     pass1, stderr = mean_and_stderr([sum(row) / samples for row in right_P_K])
     votes = [
-        cons_at_k([_vote(task, r) for r in group], row) for group, row in zip(rollouts, right_P_K, strict=True)
+        cons_at_k([_vote(task, r) for r in group[:k]], row[:k]) for group, row in zip(rollouts, right_P_K, strict=True)
     ]
     flat = [r for group in rollouts for r in group]
     return {
         "task": task.name,
         "asked": len(rollouts),
         "n": samples,
-        "k": samples,
+        "k": k,
         "pass@1": pass1,
-        "pass@1_stderr": stderr,
-        f"pass@{samples}": sum(pass_at_k(samples, sum(row), samples) for row in right_P_K) / len(right_P_K),
-        f"cons@{samples}": sum(votes) / len(votes),
+        "pass@1_stderr": stderr if math.isfinite(stderr) else None,  # of one problem it cannot be known
+        "pass@k": sum(pass_at_k(samples, sum(row), k) for row in right_P_K) / len(right_P_K),
+        "cons@k": sum(votes) / len(votes),
         "failed": sum(v.total is None for group in verdicts for v in group) / len(flat),
         **{name.removeprefix("response/"): value for name, value in response_metrics(flat).items()},
     }

@@ -8,23 +8,24 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from aha.errors import UserError
 from aha.models.attention import NAME as ATTENTION
-from aha.models.logits import hidden_states, logits
+from aha.models.logits import hidden_states, logits, text_config
 
 PACKAGED = Path(__file__).parent / "tiny"
 TINY = {"tiny": "base", "tiny-small": "small"}  # name -> folder inside the package
+LAYERS = {"full_attention", "sliding_attention"}
 transformers_logging.disable_progress_bar()
 
 
@@ -47,37 +48,45 @@ def resolve(name: str) -> str:
     """The folder of an embedded model, or `name` itself."""
     if name in TINY:
         return str(PACKAGED / TINY[name])
-    looks_like_path = name.startswith(("/", "./", "../", "~")) or os.sep in name.rstrip(os.sep) and Path(name).exists()
-    if looks_like_path and not Path(name).expanduser().is_dir():
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return str(path)
+    if not name or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:  # cannot be a hub id
         raise UserError(f"no model at {name!r}: give a folder with config.json, a hub id, or one of {', '.join(TINY)}")
-    return str(Path(name).expanduser()) if looks_like_path else name
+    return name
 
 
 def load(name: str, device: torch.device | str = "cpu") -> Loaded:
     """Load a causal LM in float32 under aha's attention.
 
-    Raises UserError where there is no such model, it has no tokenizer, or its logits are not its head's output (an
-    architecture that post-processes them in a way that learner and engine do not know).
+    Raises UserError where there is no such model, weights are missing from its files, it has no tokenizer, or it
+    computes what learner and engine would not: layers other than causal attention, logits that are not its head's.
     """
     where = resolve(name)
     try:
-        config = AutoConfig.from_pretrained(where)
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModelForCausalLM.from_pretrained(
-            where, config=config, dtype=torch.float32, attn_implementation=ATTENTION
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(f"model {name!r} cannot be loaded ({reason}); give a folder in Hugging Face format") from error
-    model = model.to(device).eval()
-    _probe(name, model)
-    return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _pad_id(tokenizer, model), _context(config))
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            where, config=config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False,
+            output_loading_info=True, ignore_mismatched_sizes=True,
+        )  # fmt: skip
+        _whole(info, tokenizer)
+        model = model.to(device).eval()
+        _probe(model)
+    except (OSError, ValueError, LookupError, TypeError, ImportError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200].rstrip(".: ")
+        raise UserError(
+            f"model {name!r} cannot be loaded ({reason}); give a causal language model in Hugging Face format"
+        ) from error
+    return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _pad_id(tokenizer, model), _context(model))
 
 
 def cast_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Cast parameters in place; buffers (rotary frequencies, router biases) keep their float32."""
     for p in model.parameters():
         p.data = p.data.to(dtype)
+    if dtype == torch.float64 and getattr(model.config, "_experts_implementation", None) == "grouped_mm":
+        model.set_experts_implementation("eager")  # type: ignore[operator]  # grouped products know no float64
     return model
 
 
@@ -85,30 +94,53 @@ def save(
     folder: Path, config_of: nn.Module, weights: Mapping[str, Tensor], tokenizer: PreTrainedTokenizerBase,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a folder that plain `transformers` loads: config, safetensors, tokenizer."""
-    model = copy.deepcopy(config_of)
-    cast_(model, torch.float32)
-    model.load_state_dict(dict(weights), strict=False)
-    model.to(dtype)
-    model.config.dtype = dtype  # type: ignore[union-attr]
-    model.save_pretrained(folder)  # type: ignore[operator]
+    """Write a folder that plain `transformers` loads: config, safetensors, tokenizer.
+
+    `weights` replace those of `config_of` by name and have to hold all that it trains; buffers keep their float32.
+    """  # fmt: skip
+    model: Any = cast_(copy.deepcopy(config_of), torch.float32)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    result = model.load_state_dict(dict(weights), strict=False)
+    assert not result.unexpected_keys, f"weights that the model does not have: {result.unexpected_keys}"
+    assert not trained & set(result.missing_keys), f"weights not given: {trained & set(result.missing_keys)}"
+    cast_(model, dtype)
+    model.config.dtype = dtype
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
+def _whole(info: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ValueError where files are missing that `transformers` makes up: random weights, a tokenizer without words."""
+    for problem in ("missing", "mismatched"):
+        found = info[f"{problem}_keys"]
+        if found:
+            raise ValueError(f"{len(found)} of its weights are {problem}: {', '.join(sorted(map(str, found))[:2])}")
+    if not set(tokenizer.encode("a 1", add_special_tokens=False)) - {tokenizer.unk_token_id}:
+        raise ValueError("it has no tokenizer, or one that knows no letter")
+
+
 @torch.no_grad()
-def _probe(name: str, model: nn.Module) -> None:
-    ids = torch.arange(4, device=model.device)[None] + 1  # type: ignore[operator]
+def _probe(model: Any) -> None:
+    """Raise ValueError where learner and engine would not compute what the model's own forward pass does."""
+    kind = type(model).__name__
+    unknown = set(getattr(text_config(model), "layer_types", None) or ()) - LAYERS
+    if unknown:
+        raise ValueError(f"{kind} has layers of type {', '.join(sorted(unknown))}, which aha cannot sample from")
+    ids = torch.arange(4, device=model.device)[None] + 1
     whole = model(input_ids=ids, use_cache=False).logits.float()
     ours = logits(model, hidden_states(model, input_ids=ids, use_cache=False))
     if not torch.allclose(whole, ours, atol=1e-4, rtol=1e-4):
-        raise UserError(
-            f"model {name!r} ({type(model).__name__}) changes its logits after the output head; aha cannot train it yet"
-        )
+        raise ValueError(f"{kind} changes its logits after the output head in a way that aha does not know")
+    shorter = model(input_ids=ids[:, :2], use_cache=False).logits.float()
+    if not torch.allclose(whole[:, :2], shorter, atol=1e-4, rtol=1e-4):
+        raise ValueError(f"{kind} looks at later tokens, or has an attention of its own")
 
 
 def _eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    declared = getattr(model.generation_config, "eos_token_id", None)
-    ids = set(declared if isinstance(declared, list) else [declared]) | {tokenizer.eos_token_id}
+    ids: set[int | None] = {tokenizer.eos_token_id}
+    for config in (model.generation_config, text_config(model)):
+        declared = getattr(config, "eos_token_id", None)
+        ids |= set(declared) if isinstance(declared, list | tuple) else {declared}
     found = frozenset(i for i in ids if i is not None)
     if not found:
         raise UserError("the tokenizer names no end-of-sequence token; set eos_token in tokenizer_config.json")
@@ -116,9 +148,12 @@ def _eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase, model: Any) -> int:
-    """Padding is masked everywhere by position, so any id that is in the vocabulary will do."""
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    """Padding is masked everywhere by position, so any id that has an embedding will do; not one that is trained on."""
+    rows = model.get_input_embeddings().num_embeddings
+    eos = _eos_ids(model, tokenizer)
+    pad = tokenizer.pad_token_id
+    return pad if pad is not None and pad < rows and pad not in eos else min(set(range(len(eos) + 1)) - eos)
 
 
-def _context(config: Any) -> int:
-    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+def _context(model: Any) -> int:
+    return int(getattr(text_config(model), "max_position_embeddings", None) or 1 << 30)

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from aha.config import PretrainStage
 from aha.evaluation.evaluate import evaluate
 from aha.models.attention import NAME as ATTENTION
+from aha.models.chat_template import remember_template
 from aha.models.loading import load, save
 from aha.models.tiny import tokenizer as tiny_tokenizer
 from aha.models.tiny import web
@@ -49,6 +50,7 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
         context.observer.step(metrics)
         if metrics.step % stage.checkpoint_every == 0 or metrics.step == stage.steps:
             checkpoint.save(context.folder.checkpoints, metrics.step, learner.state())
+    remember_template(tokenizer, context.recipe.template)
     # Half the bytes, and no more than training itself saw: its forward passes ran on these rounded weights.
     save(context.folder.model, learner.model, learner.master_weights(), tokenizer, context.runtime.dtype)
     return {"steps": stage.steps, **_evaluate(context, stage)}

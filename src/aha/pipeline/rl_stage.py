@@ -9,6 +9,7 @@ from aha.config import RLStage
 from aha.engines.native.engine import NativeEngine
 from aha.errors import RunFailed
 from aha.evaluation.evaluate import Evaluation, evaluate
+from aha.models.chat_template import remember_template
 from aha.models.loading import load, save
 from aha.pipeline.context import Context, dialogue_of, engine_of
 from aha.pipeline.store import examples, write_rollouts
@@ -49,6 +50,7 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     if done != stage.steps:
         raise RunFailed(f"{done} of {stage.steps} planned steps were made")
     after = _evaluate(context, loop, engine, "after")
+    remember_template(loaded.tokenizer, context.recipe.template)
     save(context.folder.model, learner.model, learner.master_weights(), loaded.tokenizer)
     return {"steps": stage.steps, "train_s": seconds, **after.figures}
 

@@ -45,9 +45,12 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None) -> dict[str
             stage_folder = folder.stage(number, name)
             start = models[stage.start] if isinstance(stage, RLStage) else ""
             inputs = {"stage": _text_digest(stage.model_dump_json()), "start": model_digest(start) if start else None}
+            if stage_folder.state().get("inputs", inputs) != inputs:
+                kept = stage_folder.set_aside()
+                observer.note(f"what stage {name} starts from has changed; its earlier work is kept in {kept.name}")
             state = stage_folder.state()
             models[name] = str(stage_folder.model)
-            if state.get("state") == "finished" and state.get("inputs") == inputs:
+            if state.get("state") == "finished":
                 observer.note(f"stage {name} is finished")
                 result = state["result"]
                 continue

@@ -111,6 +111,15 @@ class StageFolder:
         """Replace a JSON file of the stage."""
         write_text(self.path / name, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
+    def set_aside(self) -> Path:
+        """Begin an empty folder; what was there is kept beside it."""
+        number = 1
+        while (kept := self.path.with_name(f"{self.path.name}.replaced-{number}")).exists():
+            number += 1
+        self.path.rename(kept)
+        self.path.mkdir()
+        return kept
+
     def evaluation(self) -> dict[str, Any]:
         """The evaluations made so far: "before", "after"."""
         return self.read_json("evaluation.json")

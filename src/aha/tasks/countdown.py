@@ -85,7 +85,8 @@ class Countdown:
         return None
 
     def problem(self, split: Split, index: int) -> Problem:
-        rng = random.Random(f"{self.name} {self.seed} {split} {index}")
+        seed = self.seed if split == "train" else 0  # runs of different seeds are measured on the same problems
+        rng = random.Random(f"{self.name} {seed} {split} {index}")
         while True:
             numbers, target, solution = draw(rng, self.numbers, self.largest)
             if split_of(key_of(numbers, target)) == split:
@@ -118,3 +119,8 @@ class Countdown:
 
     def wrong(self, problem: Problem) -> str:
         return "+".join(str(n) for n in problem.hidden["numbers"]) + "+0"
+
+    def vote_key(self, problem: Problem, answer: str) -> str | None:
+        """The value and the numbers used: all right answers vote together, wrong ones with what equals them."""
+        result = evaluate(answer.split("=")[0])
+        return None if result is None else f"{result.value} from {sorted(result.numbers)}"

@@ -75,6 +75,6 @@ def collate(samples: Sequence[Sample], pad_id: int, device: torch.device | str =
         targets=torch.tensor(targets, dtype=torch.long, device=device),
         weights=torch.tensor(weights, device=device),
         sequence=torch.tensor(sequence, dtype=torch.long, device=device),
-        lengths=torch.tensor(lengths, device=device),
+        lengths=torch.tensor(lengths, dtype=torch.long, device=device),
         **{name: torch.tensor(stream, device=device) for name, stream in streams.items()},
     )

@@ -65,9 +65,9 @@ class TorchLearner:
         reference: nn.Module | None = None,
     ) -> None:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._same = dtype == torch.float32
+        self._same = dtype in (torch.float32, torch.float64)
         self._master = self._parameters if self._same else [_master_of(p) for p in self._parameters]
-        self.model = cast_(model, dtype).train()
+        self.model = cast_(model, dtype).eval()  # no dropout, no router noise: the distribution that was sampled
         self.reference = cast_(reference, dtype).eval().requires_grad_(False) if reference is not None else None
         self.optimiser = optimiser
         self.pad_id = pad_id

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Prefix = dict[int, tuple[Tensor, Tensor]]  # a layer's keys and values of prefilled prompts
+
 ROUND = 64  # positions are allocated in multiples of this
 
 
@@ -23,17 +25,16 @@ class SlotCache:
     is_compileable = False
     is_sliding = (False,)
 
-    def __init__(self, layers: int) -> None:
-        self.layers = layers
-        self.store: list[tuple[Tensor, Tensor]] = []  # a layer: [S, K, T, D], [S, K, T, Dv]
-        self.staged: list[tuple[Tensor, Tensor]] = []  # a layer: [P, K, L, D], [P, K, L, Dv]
+    def __init__(self) -> None:
+        self.store: dict[int, tuple[Tensor, Tensor]] = {}  # a layer: [S, K, T, D], [S, K, T, Dv]
+        self.staged: Prefix = {}  # a layer: [P, K, L, D], [P, K, L, Dv]
         self.positions: Tensor | None = None  # [n] where the rows 0..n-1 write next; None while prefilling
         self.rows = torch.empty(0, dtype=torch.long)
         self.width = 0
 
     def begin_prefill(self) -> None:
         """From here on `update` keeps aside what it is given."""
-        self.positions, self.staged = None, []
+        self.positions, self.staged = None, {}
 
     def begin_decode(self, positions: Tensor, width: int) -> None:
         """From here on `update` writes one key a row at `positions` [n] and returns the first `width` positions."""
@@ -44,8 +45,8 @@ class SlotCache:
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Store one layer's new keys and values; return all that its queries may look at."""
         if self.positions is None:
-            assert layer == len(self.staged), "layers come in order"
-            self.staged.append((key, value))
+            assert layer not in self.staged, "a layer caches once a pass"
+            self.staged[layer] = key, value
             return key, value
         keys, values = self.store[layer]
         n = len(self.positions)
@@ -56,24 +57,26 @@ class SlotCache:
     def reserve(self, slots: int, positions: int) -> None:
         """Make room, keeping nothing, for `slots` rows of `positions`. Uses the shapes of what was last staged."""
         positions = -(-positions // ROUND) * ROUND
-        if self.store and self.store[0][0].shape[0] >= slots and self.store[0][0].shape[2] >= positions:
+        room = next((keys.shape for keys, _ in self.store.values()), (0, 0, 0))
+        if room[0] >= slots and room[2] >= positions:
             return
-        self.store = []  # freed before the larger one is allocated
+        self.store = {}  # freed before the larger one is allocated
 
-        def room(like: Tensor) -> Tensor:
+        def empty(like: Tensor) -> Tensor:
+            # zeros, because a masked key's weight of 0 does not silence a NaN in memory that was never written
             return torch.zeros(slots, like.shape[1], positions, like.shape[3], dtype=like.dtype, device=like.device)
 
-        self.store = [(room(k), room(v)) for k, v in self.staged]
+        self.store = {layer: (empty(keys), empty(values)) for layer, (keys, values) in self.staged.items()}
 
-    def copy_prefix(self, prefix: list[tuple[Tensor, Tensor]], row: int, length: int, slots: Tensor) -> None:
+    def copy_prefix(self, prefix: Prefix, row: int, length: int, slots: Tensor) -> None:
         """Copy the first `length` positions of row `row` of a prefilled `prefix` into each of `slots`."""
-        for stored, fresh in zip(self.store, prefix, strict=True):
-            for to, source in zip(stored, fresh, strict=True):
+        for layer, stored in self.store.items():
+            for to, source in zip(stored, prefix[layer], strict=True):
                 to[slots, :, :length] = source[row, :, :length]
 
     def move(self, source: Tensor, to: Tensor) -> None:
         """Copy whole rows `source` onto rows `to`."""
-        for pair in self.store:
+        for pair in self.store.values():
             for tensor in pair:
                 tensor[to] = tensor[source]
 

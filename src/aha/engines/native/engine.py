@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from aha.engines.native.cache import SlotCache
+from aha.engines.native.cache import Prefix, SlotCache
 from aha.engines.native.sampler import draw, uniforms
 from aha.errors import UserError
 from aha.models.loading import cast_
@@ -32,7 +32,7 @@ class _Prefilled:
 
     index: int  # of the prompt
     length: int
-    prefix: list[tuple[Tensor, Tensor]]
+    prefix: Prefix
     row: int
     first_logits: Tensor  # [V]
     waiting: deque[int]  # numbers of the samples that have no slot yet
@@ -68,14 +68,19 @@ class NativeEngine:
         context: int = 1 << 30,
     ) -> None:
         self.model = cast_(model, dtype).eval().requires_grad_(False)
-        self.device = next(model.parameters()).device
+        self.dtype, self.device = dtype, next(model.parameters()).device
         self.eos = torch.tensor(sorted(eos_ids), device=self.device)
         self.pad_id, self.slots, self.context = pad_id, slots, context
         self.version = 0
-        self.cache = SlotCache(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        self.cache = SlotCache()
 
     def publish(self, weights: Mapping[str, Tensor], version: int) -> None:
-        """Take over `weights`; a missing, unknown or misshapen tensor is an error and never a silent difference."""
+        """Take over `weights`. A missing, unknown or misshapen tensor is a ValueError, and nothing is taken over."""
+        own = self.model.state_dict()
+        wrong = sorted(own.keys() ^ weights.keys())
+        wrong += [name for name in own if name in weights and own[name].shape != weights[name].shape]
+        if wrong:
+            raise ValueError(f"{len(wrong)} published weights are not the engine's in name or shape: {wrong[:3]}")
         with torch.no_grad():
             self.model.load_state_dict(dict(weights), strict=True)
         self.version = version
@@ -110,8 +115,10 @@ class NativeEngine:
         if not prompts:
             raise UserError("no prompt was given to sample from")
         longest = max(len(p.ids) for p in prompts)
-        if longest == 0:
+        if not all(p.ids for p in prompts):
             raise UserError("an empty prompt cannot be continued; give at least one token")
+        if sampling.max_tokens < 1 or any(p.n < 1 for p in prompts):
+            raise UserError(f"max_tokens={sampling.max_tokens} and the samples a prompt have to be at least 1")
         if longest + sampling.max_tokens > self.context:
             raise UserError(
                 f"a prompt of {longest} tokens and max_tokens={sampling.max_tokens} exceed the model's context of "
@@ -123,9 +130,10 @@ class NativeEngine:
             return torch.zeros(*shape, dtype=dtype, device=self.device)
 
         longest = sampling.max_tokens
+        exact = torch.float64 if self.dtype == torch.float64 else torch.float32
         return _Running(
             positions=zeros(slots), counts=zeros(slots), last=zeros(slots), tokens=zeros(slots, longest),
-            uniform=zeros(slots, longest, dtype=torch.float32), logprobs=zeros(slots, longest, dtype=torch.float32),
+            uniform=zeros(slots, longest, dtype=torch.float32), logprobs=zeros(slots, longest, dtype=exact),
         )  # fmt: skip
 
     def _prefill(self, prompts: Sequence[Prompt], queue: deque[int]) -> list[_Prefilled]:

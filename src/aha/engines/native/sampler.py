@@ -25,7 +25,8 @@ def draw(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Tens
     if sampling.temperature == 0.0:
         tokens = logits_NV.argmax(-1)
     else:
-        cdf = torch.cumsum(torch.exp(logprobs), -1)
+        # A GPU sums in blocks, whose rounding in float32 could give a token of probability 0 a step of its own.
+        cdf = torch.cumsum(torch.exp(logprobs), -1, dtype=torch.float64 if logprobs.is_cuda else logprobs.dtype)
         total = cdf[:, -1:]
         point = torch.minimum(uniform_N[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
         tokens = torch.searchsorted(cdf, point, right=True).squeeze(-1)

@@ -1,0 +1,75 @@
+"""The tasks, a row each, and how one is made from what a user wrote.
+
+    make_task("countdown", seed=0, options={"numbers": 4, "chinese": 0.5})
+    make_task("gsm8k:openai/gsm8k")
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aha.errors import UserError, nearest
+from aha.protocols import Task
+from aha.tasks.arithmetic import Arithmetic
+from aha.tasks.countdown import Countdown
+from aha.tasks.datasets import load_gsm8k
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """How a task is made; its keyword arguments are its options, `limits` the least and greatest value of some."""
+
+    make: Callable[..., Any]  # a Task
+    needs_source: bool = False
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options' names with their defaults."""
+        parameters = inspect.signature(self.make).parameters
+        return {name: p.default for name, p in parameters.items() if name not in ("name", "source")}
+
+
+TASKS: dict[str, TaskRow] = {
+    # The limits keep enough problems for both splits, and their making fast.
+    "countdown": TaskRow(Countdown, limits={"numbers": (2, 5), "largest": (8, 99), "chinese": (0, 1)}),
+    "arithmetic": TaskRow(Arithmetic, limits={"steps": (2, 8), "chinese": (0, 1)}),
+    "gsm8k": TaskRow(load_gsm8k, needs_source=True),
+}
+EMBEDDED = tuple(name for name, row in TASKS.items() if not row.needs_source)  # need no data from outside
+
+
+def make_task(spec: str, seed: int = 0, options: Mapping[str, Any] = {}) -> Task:
+    """The task that `spec` names: a row of `TASKS`, for data sets with their source (`gsm8k:FILE_OR_HUB_ID`).
+
+    Raises UserError for an unknown name, an unknown option, a value of another type or beyond its limits, and a
+    source that is missing or not wanted.
+    """
+    name, _, source = spec.partition(":")
+    if name not in TASKS:
+        raise UserError(f"unknown task {name!r}{nearest(name, TASKS)}")
+    row = TASKS[name]
+    if row.needs_source and not source:
+        raise UserError(f"task {name!r} needs its data: write {name}:FILE, {name}:FOLDER or {name}:HUB_ID")
+    if source and not row.needs_source:
+        raise UserError(f"task {name!r} reads no data; write {name!r} in place of {spec!r}")
+    for key, value in options.items():
+        _check(row, name, key, value)
+    chosen = {"seed": seed, **options}
+    task: Task = row.make(source, **chosen) if row.needs_source else row.make(**chosen)
+    return task
+
+
+def _check(row: TaskRow, task: str, key: str, value: Any) -> None:
+    defaults = row.options
+    if key not in defaults:
+        raise UserError(f"unknown option {key!r} of task {task!r}{nearest(key, defaults)}")
+    kind = type(defaults[key])
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise UserError(f"option {key!r} of task {task!r} is {value!r}; give {kind.__name__} such as {defaults[key]!r}")
+    least, greatest = row.limits.get(key, (float("-inf"), float("inf")))
+    if kind in (int, float) and not least <= value <= greatest:
+        raise UserError(f"option {key!r} of task {task!r} is {value!r}; give a value from {least:g} to {greatest:g}")

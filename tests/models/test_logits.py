@@ -1,0 +1,96 @@
+"""The one function that makes logits the distribution that is sampled."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aha.models.loading import cast_, load
+from aha.models.logits import hidden_states, logits, sampled_logprobs, token_logprobs
+from aha.types import Sampling
+
+INF = math.inf
+SHARES = torch.tensor([[0.4, 0.3, 0.2, 0.1]])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (Sampling(1), [0.4, 0.3, 0.2, 0.1]),
+        (Sampling(1, temperature=0.0), [0.4, 0.3, 0.2, 0.1]),
+        (Sampling(1, temperature=0.5), [16 / 30, 9 / 30, 4 / 30, 1 / 30]),
+        (Sampling(1, top_k=2), [4 / 7, 3 / 7, 0, 0]),
+        (Sampling(1, top_k=1), [1, 0, 0, 0]),
+        (Sampling(1, top_k=9), [0.4, 0.3, 0.2, 0.1]),
+        (Sampling(1, top_p=0.65), [4 / 7, 3 / 7, 0, 0]),
+        (Sampling(1, top_p=0.75), [4 / 9, 3 / 9, 2 / 9, 0]),
+        (Sampling(1, top_p=0.0), [1, 0, 0, 0]),
+        (Sampling(1, top_k=3, top_p=0.7), [4 / 7, 3 / 7, 0, 0]),  # of the three that are left: 4/9, 3/9, 2/9
+        (Sampling(1, temperature=0.5, top_p=0.8), [16 / 25, 9 / 25, 0, 0]),
+    ],
+)
+def test_by_hand(sampling: Sampling, expected: list[float]) -> None:
+    found = sampled_logprobs(torch.log(SHARES), sampling)
+    torch.testing.assert_close(found.exp(), torch.tensor([expected], dtype=torch.float32), atol=1e-6, rtol=0)
+    assert [x == -INF for x in found[0].tolist()] == [p == 0 for p in expected]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 2**31), st.sampled_from([0.3, 1.0, 1.7]), st.integers(0, 12), st.sampled_from([0.01, 0.5, 0.95, 1.0])
+)
+def test_support_is_the_likeliest_tokens(seed: int, temperature: float, top_k: int, top_p: float) -> None:
+    raw = 3 * torch.randn(5, 10, generator=torch.Generator().manual_seed(seed))
+    found = sampled_logprobs(raw, Sampling(1, temperature, top_k, top_p))
+    torch.testing.assert_close(found.exp().sum(-1), torch.ones(5))
+    kept = found > -INF
+    assert (kept.sum(-1) >= 1).all() and (not top_k or (kept.sum(-1) <= top_k).all())
+    for row in range(5):  # within the support, the ratios are those of the whole distribution
+        inside = kept[row]
+        whole = torch.log_softmax(raw[row] / temperature, -1)
+        assert whole[inside].min() >= whole[~inside].max() if (~inside).any() else True
+        shift = found[row][inside] - whole[inside]
+        torch.testing.assert_close(shift, shift[:1].expand_as(shift), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(1), Sampling(1, 0.6), Sampling(1, top_k=3), Sampling(1, 1.3, top_p=0.7)])
+def test_token_logprobs_are_those_of_the_distribution(sampling: Sampling) -> None:
+    raw = torch.randn(50, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = sampled_logprobs(raw, sampling)
+    for column in range(10):
+        inside = whole[:, column] > -INF
+        found = token_logprobs(raw, torch.full((50,), column), sampling)
+        torch.testing.assert_close(found[inside], whole[inside, column])
+
+
+def test_a_drawn_token_at_the_edge_of_the_support_stays_finite() -> None:
+    """Rounding, or an update, moves the edge: the token was drawn all the same, and has a log-prob and a gradient."""
+    raw = torch.log(SHARES).requires_grad_()
+    found = token_logprobs(raw, torch.tensor([2]), Sampling(1, top_k=2))
+    assert found.item() == pytest.approx(math.log(2 / 9))
+    found.backward()
+    assert raw.grad is not None and torch.isfinite(raw.grad).all() and raw.grad[0, 2] > 0
+
+
+def test_gradient_of_a_truncated_distribution_stays_inside() -> None:
+    raw = torch.log(SHARES).requires_grad_()
+    token_logprobs(raw, torch.tensor([0]), Sampling(1, top_k=2)).backward()
+    assert raw.grad is not None
+    torch.testing.assert_close(raw.grad, torch.tensor([[3 / 7, -3 / 7, 0, 0]]))
+
+
+def test_logits_are_in_float32_at_least(tiny) -> None:
+    for dtype, expected in [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)]:
+        model = cast_(load(str(tiny("gemma2"))).model, dtype)
+        hidden = hidden_states(model, input_ids=torch.tensor([[1, 2]]), use_cache=False)
+        assert hidden.dtype == dtype
+        assert logits(model, hidden).dtype == expected
+
+
+def test_softcapping_is_applied(tiny) -> None:
+    model = load(str(tiny("gemma2", final_logit_softcapping=0.5))).model
+    assert logits(model, 100 * torch.ones(1, 16)).abs().max() <= 0.5

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from aha.studio.panels import panels_of, smooth
+from aha.studio.plots import VARIABLES, curves_png, panel_svg
+from aha.studio.read import read_run
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_errors() -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_a_picture_of_every_kind_of_run(
+    run_folder: MakeRun, tmp_path: Path, add_supervised: Callable[[Path], None]
+) -> None:
+    folder = run_folder("running", steps=12)
+    add_supervised(folder)
+    (path,) = curves_png(read_run(folder), tmp_path / "out")
+    assert path.name == "curves.png" and path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_measured_makes_no_picture(run_folder: MakeRun, tmp_path: Path) -> None:
+    assert curves_png(read_run(run_folder("running", steps=0)), tmp_path) == []
+
+
+@pytest.mark.parametrize("line", [{"pass@1": 0.0}, {"pass@1": 1.0, "kl": 0.0, "loss": float("nan")}, {"loss": -1.0}])
+def test_one_step_and_odd_values(run_folder: MakeRun, tmp_path: Path, line: dict[str, float]) -> None:
+    folder = run_folder("running", steps=0)
+    file = folder / "stages" / "01-zero" / "metrics.jsonl"
+    file.write_text(json.dumps({"step": 1, **line}) + "\n", encoding="utf-8")
+    assert curves_png(read_run(folder), tmp_path)
+
+
+def test_names_in_other_scripts_and_dollars_do_not_warn(run_folder: MakeRun, tmp_path: Path) -> None:
+    folder = run_folder("running", steps=2)
+    (folder / "recipe.yaml").write_text("name: 倒数 $x^{$\nmodel: 模型\n", encoding="utf-8")
+    assert curves_png(read_run(folder), tmp_path)
+
+
+def test_dots_are_evaluations_and_a_curve_keeps_what_was_measured(run_folder: MakeRun) -> None:
+    panels = {panel.title: panel for panel in panels_of(read_run(run_folder()).stages[0])}
+    right = panels["Right answers and format"].curves[0]
+    assert [step for step, _, _ in right.dots] == [0, 10, 20, 30, 40, 50, 60]
+    assert right.dots[0][1:] == (0.143, 0.0098)
+    assert len(right.values) == 60
+
+
+def test_svg_takes_its_colours_from_the_page(run_folder: MakeRun) -> None:
+    panel = panels_of(read_run(run_folder()).stages[0])[0]
+    svg = panel_svg(panel, 60, "s1p0")
+    ElementTree.fromstring(svg)
+    assert not [colour for colour in VARIABLES if colour in svg]
+    assert "var(--curve-1)" in svg and 'aria-label="Right answers and format' in svg
+    assert "<script" not in svg and "<image" not in svg
+
+
+def test_smoothing_keeps_the_mean_level_and_ends() -> None:
+    assert smooth([]) == []
+    assert smooth([3.0]) == [3.0]
+    rising = smooth([float(i) for i in range(90)])
+    assert rising[45] == pytest.approx(45.0)
