@@ -36,7 +36,9 @@ def test_help_is_grouped_and_short(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 @pytest.mark.parametrize("command", ["run", "recipes", "eval", "chat", "check", "report", "doctor"])
-def test_every_command_has_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, command, "--help") == 0
     assert "Usage" in capsys.readouterr().out
 
@@ -106,7 +108,11 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else None)
 def test_bad_input_is_one_sentence(
-    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, *arguments) == 2
@@ -119,7 +125,12 @@ def test_bad_input_is_one_sentence(
 def test_chat_reads_standard_input(tiny: TinyFactory) -> None:
     command = [sys.executable, "-m", "aha", "chat", str(tiny("qwen3")), "--max-tokens", "5", "--template", "short"]
     done = subprocess.run(
-        command, input="2+2?\n\nagain\n", capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command,
+        input="2+2?\n\nagain\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert "cut off" in done.stdout or len(done.stdout.splitlines()) > 1

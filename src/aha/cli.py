@@ -31,7 +31,9 @@ app = typer.Typer(
 console = Console()
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the recipe.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the recipe.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel="Machine")]
 Dtype = Annotated[str, typer.Option(help="auto, fastest, float32 or bfloat16.", rich_help_panel="Machine")]
 Threads = Annotated[int, typer.Option(help="0: the physical cores.", min=0, rich_help_panel="Machine")]
@@ -42,7 +44,9 @@ def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or a recipe.yaml of an earlier run.")],
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE where not given.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the recipe, train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the recipe, train nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a recipe. The same command goes on where a broken run stopped."""

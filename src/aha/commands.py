@@ -33,7 +33,9 @@ def load_recipe(name: str, settings: Sequence[str]) -> Recipe:
         try:
             data = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"recipe file {name!r} cannot be read ({error}); give a recipe.yaml or a recipe's name") from error
+            raise UserError(
+                f"recipe file {name!r} cannot be read ({error}); give a recipe.yaml or a recipe's name"
+            ) from error
         return override(validate(data), settings)
     return override(recipes.recipe(name), settings)
 
@@ -108,7 +110,11 @@ def show_run(folder: Path, console: Console) -> None:
         if stage.samples:
             print_samples(console, stage.samples)
     pictures = curves_png(found, folder)
-    written = [*pictures, write_report(folder), *(s.path / "model" for s in found.stages if (s.path / "model").is_dir())]
+    written = [
+        *pictures,
+        write_report(folder),
+        *(s.path / "model" for s in found.stages if (s.path / "model").is_dir()),
+    ]
     for path in written:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 

@@ -190,7 +190,9 @@ def _resolve(recipe: Recipe, parts: list[str], data: dict[str, Any]) -> list[str
     if len(owners) == 1:
         return ["stages", owners[0], *parts]
     if owners:
-        raise UserError(f"key {parts[0]!r} is in several stages; write one of {', '.join(f'{o}.{parts[0]}' for o in owners)}")
+        raise UserError(
+            f"key {parts[0]!r} is in several stages; write one of {', '.join(f'{o}.{parts[0]}' for o in owners)}"
+        )
     known = {*data, *recipe.stages, *(f for stage in recipe.stages.values() for f in type(stage).model_fields)}
     raise UserError(f"unknown key {parts[0]!r}{nearest(parts[0], known)}")
 

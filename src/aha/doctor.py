@@ -1,4 +1,4 @@
-"""`aha doctor`: what this machine offers, and what is missing for which part. Each row: name, value, verdict, remedy."""
+"""`aha doctor`: what this machine offers, and what is missing for which part."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def _load() -> Finding:
     one_minute = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if one_minute > 0.5 * cores:
         return Finding(
-            "load", f"{one_minute:.1f} of {cores} cores busy", "note", "other processes can slow a step tenfold; end them"
+            "load",
+            f"{one_minute:.1f} of {cores} cores busy",
+            "note",
+            "other processes can slow a step tenfold; end them",
         )
     return Finding("load", f"{one_minute:.1f} of {cores} cores busy", "ok")
 
@@ -84,7 +87,9 @@ def _memory() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(".").free / 2**30
     if free < 1:
-        return Finding("disk", f"{free:.1f} GiB free here", "bad", "a run keeps its samples and checkpoints; free 1 GiB")
+        return Finding(
+            "disk", f"{free:.1f} GiB free here", "bad", "a run keeps its samples and checkpoints; free 1 GiB"
+        )
     try:
         with tempfile.NamedTemporaryFile(dir="."):
             pass
@@ -101,7 +106,9 @@ def _hub() -> Finding:
 
 def _sandbox() -> Finding:
     if shutil.which("bwrap") is None:
-        return Finding("sandbox", "bubblewrap is missing", "note", "running model-written code needs it; maths does not")
+        return Finding(
+            "sandbox", "bubblewrap is missing", "note", "running model-written code needs it; maths does not"
+        )
     return Finding("sandbox", "bubblewrap found", "ok")
 
 

@@ -16,7 +16,10 @@ Weights = Mapping[str, "torch.Tensor"]
 class Task(Protocol):
     """Makes problems and grades answers. Random access by index makes a data cursor one integer."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its row in the table of tasks."""
+        ...
 
     def size(self, split: Split) -> int | None:
         """Number of problems of `split`, or None where they are generated without end."""

@@ -14,8 +14,13 @@ TALKS = [
     (Message("user", "Make 22 from 3, 5, 7."),),
     (Message("user", "What is 2+2"),),
     (Message("user", "用3、5各一次。"),),
-    (Message("system", " Be brief. "), Message("user", 'He said "no" {x}?'), Message("assistant", "4"), Message("user", "why")),
-]  # fmt: skip
+    (
+        Message("system", " Be brief. "),
+        Message("user", 'He said "no" {x}?'),
+        Message("assistant", "4"),
+        Message("user", "why"),
+    ),
+]
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -13,15 +13,21 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BertConfig,
-    BertLMHeadModel,
+    BloomConfig,
+    Gemma3Config,
+    GPTJConfig,
+    GptOssConfig,
     GraniteConfig,
-    GraniteForCausalLM,
+    Llama4TextConfig,
+    MambaConfig,
     T5Config,
     T5ForConditionalGeneration,
 )
 
+from aha.engines.native.engine import NativeEngine
 from aha.errors import UserError
 from aha.models.loading import cast_, load, resolve, save
+from aha.types import Prompt, Sampling
 
 IDS = torch.tensor([[5, 8, 13, 200, 21, 3, 99, 4, 1]])
 
@@ -167,23 +173,52 @@ def test_missing_weights_are_not_made_up(tiny, tmp_path: Path) -> None:
     assert "mismatched" in sentence(str(folder))
 
 
-def test_architectures_that_are_not_causal_language_models(tiny, tmp_path: Path) -> None:
-    tokenizer = load(str(tiny("qwen2"))).tokenizer
-    small = {"vocab_size": 260, "num_attention_heads": 2, "num_hidden_layers": 1}
-    models = {
-        "t5": T5ForConditionalGeneration(
-            T5Config(vocab_size=260, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
-        ),
-        "bert": BertLMHeadModel(BertConfig(**small, hidden_size=8, intermediate_size=8)),
-        "granite": GraniteForCausalLM(
-            GraniteConfig(**small, hidden_size=8, intermediate_size=8, num_key_value_heads=1, logits_scaling=3.0)
-        ),
-    }
-    parts = {"t5": "T5", "bert": "later tokens", "granite": "logits after the output head"}
-    for name, model in models.items():
-        model.save_pretrained(tmp_path / name)
-        tokenizer.save_pretrained(tmp_path / name)
-        assert parts[name] in sentence(str(tmp_path / name))
+SMALL: dict[str, Any] = {
+    "vocab_size": 260, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1,
+}  # fmt: skip
+REFUSED: dict[str, tuple[Any, str]] = {
+    "t5": (T5Config(vocab_size=260, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2), "T5"),
+    "bert": (BertConfig(**SMALL), "later tokens"),
+    "bloom": (BloomConfig(vocab_size=260, hidden_size=8, n_layer=1, n_head=2), "later tokens"),
+    "granite": (GraniteConfig(**SMALL, num_key_value_heads=1, logits_scaling=3.0), "logits after the output head"),
+    "gpt-oss": (GptOssConfig(**SMALL, num_key_value_heads=1, head_dim=4, num_local_experts=2), "attention sinks"),
+    "llama4": (Llama4TextConfig(**SMALL, num_key_value_heads=1, head_dim=4, attention_chunk_size=4), "chunked"),
+    "mamba": (MambaConfig(vocab_size=260, hidden_size=8, num_hidden_layers=1), "linear_attention"),
+    "gptj": (GPTJConfig(vocab_size=260, n_embd=8, n_layer=1, n_head=2, rotary_dim=4), "built in"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_learner_and_engine_cannot_compute_is_refused(tiny, tmp_path: Path, name: str) -> None:
+    config, part = REFUSED[name]
+    kind = T5ForConditionalGeneration if name == "t5" else AutoModelForCausalLM.from_config
+    kind(config).save_pretrained(tmp_path)
+    load(str(tiny("qwen2"))).tokenizer.save_pretrained(tmp_path)
+    assert part in sentence(str(tmp_path))
+
+
+def test_a_model_that_also_sees_is_loaded_by_its_language_model(tiny, tmp_path: Path) -> None:
+    """Its text configuration is a part of the whole one: context and end tokens are read from there."""
+    text = {
+        **SMALL, "num_key_value_heads": 1, "head_dim": 4, "num_hidden_layers": 2, "max_position_embeddings": 77,
+        "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"], "eos_token_id": 9,
+    }  # fmt: skip
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = Gemma3Config(
+        text_config=text, vision_config={**vision, "image_size": 8, "patch_size": 4}, mm_tokens_per_image=4,
+        boi_token_index=250, eoi_token_index=251, image_token_index=252,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    load(str(tiny("gemma3"))).tokenizer.save_pretrained(tmp_path)
+    loaded = load(str(tmp_path))
+    assert loaded.context == 77 and 9 in loaded.eos_ids
+    engine = NativeEngine(loaded.fresh_copy(), frozenset(), loaded.pad_id, context=loaded.context)
+    found = engine.generate([Prompt((5, 8, 13), 2, 0)], Sampling(12))[0]
+    with torch.no_grad():
+        for c in found:
+            whole = torch.log_softmax(loaded.model(torch.tensor([[5, 8, 13, *c.ids]])).logits[0, 2:-1], -1)
+            ours = torch.tensor(c.logprobs)
+            torch.testing.assert_close(ours, whole.gather(-1, torch.tensor(c.ids)[:, None])[:, 0], atol=1e-5, rtol=0)
 
 
 def test_resolve() -> None:

@@ -88,7 +88,7 @@ def test_errors_name_the_remedy() -> None:
         render((user("1"),), "shrt", tokenizer())
     with pytest.raises(UserError, match="has none; use 'r1-zero'"):
         render((user("1"),), "chat", tokenizer())
-    with pytest.raises(UserError, match="refuses the messages .*no system"):
+    with pytest.raises(UserError, match=r"refuses the messages .*no system"):
         render((user("1"),), "chat", tokenizer(chat="{{ raise_exception('no system') }}"))
 
 
@@ -148,7 +148,7 @@ def test_parse_never_crashes_and_well_formed_text_has_one_shape(text: str) -> No
         assert parsed.answer == parsed.answer.strip() != ""
 
 
-@pytest.mark.parametrize("part", [*PARTS, "<", "\\boxed", "\\boxed ", "<think></think>", "<answer>\\boxed{", "{\\boxed{}"])
+@pytest.mark.parametrize("part", [*PARTS, "<", "\\boxed ", "<think></think>", "<answer>\\boxed{", "{\\boxed{"])
 def test_parse_is_linear(part: str) -> None:
     text = part * (200_000 // len(part))
     began = time.perf_counter()

@@ -79,7 +79,10 @@ def test_what_a_run_leaves(tiny: TinyFactory, tmp_path: Path, lucky: None) -> No
     rows = stored(stage / "rollouts")
     assert [len(r) for r in rows] == [8] * 4
     first = rows[0][0]
-    assert len(first["ids"]) == len(first["logprobs"]) and {v["reward"] for v in first["verdicts"]} == {"accuracy", "format"}
+    assert len(first["ids"]) == len(first["logprobs"]) and {v["reward"] for v in first["verdicts"]} == {
+        "accuracy",
+        "format",
+    }
     before, after = weights(Path(made.model)), weights(stage / "model")
     assert any(not torch.equal(before[name], after[name]) for name in before)
     talk = AutoTokenizer.from_pretrained(stage / "model").apply_chat_template(
@@ -176,7 +179,10 @@ def test_what_cannot_be_used_is_named(tiny: TinyFactory, tmp_path: Path) -> None
 @pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama", "gemma", "deepseek_v3"])
 def test_three_steps_on_gsm8k(tiny: TinyFactory, tmp_path: Path, lucky: None, architecture: str) -> None:
     """The recipe takes any causal LM and GSM8K's own rows under the paper's template; the result loads anywhere."""
-    rows = [{"question": f"Tom has {n} apples and eats {n % 3}.", "answer": f"So {n}-{n % 3}.\n#### {n - n % 3}"} for n in range(60)]
+    rows = [
+        {"question": f"Tom has {n} apples and eats {n % 3}.", "answer": f"So {n}-{n % 3}.\n#### {n - n % 3}"}
+        for n in range(60)
+    ]
     data = tmp_path / "train.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     changes = {"max_position_embeddings": 1024}

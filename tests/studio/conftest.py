@@ -142,11 +142,9 @@ def write(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
 
 
-def make_run(folder: Path, state: str = "finished", steps: int = 60, planned: int = 60) -> Path:
-    """A run with one RL stage, in any state."""
-    stage = folder / "stages" / "01-zero"
-    stage.mkdir(parents=True)
-    recipe = {
+def recipe(planned: int) -> dict[str, Any]:
+    """recipe.yaml."""
+    return {
         "name": "demo",
         "about": "R1-Zero from the embedded base model on a laptop CPU, in minutes",
         "model": "tiny",
@@ -165,7 +163,13 @@ def make_run(folder: Path, state: str = "finished", steps: int = 60, planned: in
             }
         },
     }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+
+
+def make_run(folder: Path, state: str = "finished", steps: int = 60, planned: int = 60) -> Path:
+    """A run with one RL stage, in any state."""
+    stage = folder / "stages" / "01-zero"
+    stage.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe(planned), sort_keys=False), encoding="utf-8")
     write(
         folder / "run.json",
         {

@@ -71,7 +71,7 @@ def test_a_step_written_twice_counts_once_and_null_is_absent(run_folder: MakeRun
 
 def test_what_is_no_run_folder_is_one_sentence_with_the_remedy(run_folder: MakeRun, tmp_path: Path) -> None:
     folder = run_folder()
-    with pytest.raises(UserError, match="does not exist.*aha run.*demo"):
+    with pytest.raises(UserError, match=r"does not exist.*aha run.*demo"):
         read_run(tmp_path / "none")
-    with pytest.raises(UserError, match="not a run folder.*recipe.yaml.*such as.*demo"):
+    with pytest.raises(UserError, match=r"not a run folder.*recipe.yaml.*such as.*demo"):
         read_run(folder.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from rich.console import Console
@@ -19,7 +20,16 @@ MakeRun = Callable[..., Path]
 
 def console_of(terminal: bool, width: int = 110) -> tuple[Console, io.StringIO]:
     file = io.StringIO()
-    return Console(file=file, force_terminal=terminal, width=width, color_system="standard", legacy_windows=False), file
+    colours: Literal["standard"] | None = "standard" if terminal else None
+    environment = {"TERM": "xterm", "COLUMNS": str(width)}
+    return Console(
+        file=file,
+        force_terminal=terminal,
+        width=width,
+        color_system=colours,
+        legacy_windows=False,
+        _environ=environment,
+    ), file
 
 
 class Clock:

@@ -72,9 +72,8 @@ def test_gold_scores_1_and_wrong_0(task: Gsm8k) -> None:
     for split in ("train", "test"):
         for i in range(task.size(split) or 0):
             problem = task.problem(split, i)
-            assert task.grade(problem, task.gold(problem)) == Score(1.0, f"{problem.reference}, expected {problem.reference}")
-            outcome = task.grade(problem, task.wrong(problem))
-            assert isinstance(outcome, Score) and outcome.value == 0.0
+            right, wrong = (task.grade(problem, answer(problem)) for answer in (task.gold, task.wrong))
+            assert isinstance(right, Score) and isinstance(wrong, Score) and (right.value, wrong.value) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(

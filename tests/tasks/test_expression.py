@@ -35,8 +35,8 @@ def test_arithmetic(text: str, value: Fraction, numbers: tuple[int, ...]) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "9**9**9", "2**3", "7//2", "1e9", "0x1f", "1_000", "012", "1.5", "3 5", "1+", "()", "1()", "(1)(2)", "+3",
-        "__import__('os')", "eval(1)", "1/0", "1/(2-2)", "1,2", "1\n2", "1;2", "[1]", "x", "٣", "½", "1000000000",
+        "", " ", "9**9**9", "2**3", "7//2", "1e9", "0x1f", "1_000", "012", "1.5", "3 5", "1+", "()", "1()", "(1)(2)",
+        "+3", "__import__('os')", "eval(1)", "1/0", "1/(2-2)", "1,2", "1\n2", "1;2", "[1]", "x", "٣", "½", "1000000000",
         "9" * 4301, "9" * 10**6, "(" * 10_000 + "1" + ")" * 10_000, "-" * 10_000 + "1",
         "1" + "+1" * 5000, "\x00", "\ud800", "(1", "1)",
     ],
@@ -48,13 +48,11 @@ def test_everything_else_is_none(text: str) -> None:
     assert time.perf_counter() - began < 1.0
 
 
-@pytest.mark.xfail(reason="a raised digit becomes a plain one under NFKC", strict=False)
 @pytest.mark.parametrize("text", ["9²", "3₅", "2*5²"])
 def test_raised_and_lowered_digits_are_no_digits(text: str) -> None:
     assert evaluate(text) is None
 
 
-@pytest.mark.xfail(reason="normalising many combining marks takes quadratic time", strict=False)
 def test_long_text_is_not_normalised() -> None:
     began = time.perf_counter()
     assert evaluate("a" + "\u0301\u0323" * 20_000) is None

@@ -11,7 +11,9 @@ from dataclasses import replace
 from aha.types import Sample
 
 
-def aggregate(samples: Sequence[Sample], aggregation: str, total_samples: int, max_tokens: int) -> tuple[list[Sample], float]:
+def aggregate(
+    samples: Sequence[Sample], aggregation: str, total_samples: int, max_tokens: int
+) -> tuple[list[Sample], float]:
     """Samples with their weights, and the denominator.
 
     `total_samples` counts all scored completions, also those of groups that were skipped because they carry no signal:

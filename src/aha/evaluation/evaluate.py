@@ -1,7 +1,7 @@
 """Evaluate a model on a task's test split: k samples a problem, every figure over what was asked.
 
-    result = evaluate(engine, dialogue, task, problems=64, samples=16, sampling=Sampling(512), seed=0)
-    result.figures["pass@1"], result.rollouts
+result = evaluate(engine, dialogue, task, problems=64, samples=16, sampling=Sampling(512), seed=0)
+result.figures["pass@1"], result.rollouts
 """
 
 from __future__ import annotations

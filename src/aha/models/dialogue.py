@@ -1,4 +1,4 @@
-"""Between problems and tokens: a problem becomes a prompt's ids, a completion's ids become text and its parsed views."""
+"""Between problems and tokens: a problem becomes a prompt's ids, a completion's ids become text and parsed views."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from aha.models.templates import parse, render
 from aha.types import Completion, Problem, Rollout
+
+TAIL = 8  # tokens of a prompt that can hold an opening tag and white space
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,4 +32,6 @@ class Dialogue:
     def read(self, problem: Problem, prompt_ids: tuple[int, ...], completion: Completion) -> Rollout:
         """A completion as a rollout of its problem."""
         text = self.text(completion)
-        return Rollout(problem, prompt_ids, completion, text, parse(text))
+        prompt_end = str(self.tokenizer.decode(list(prompt_ids[-TAIL:]), skip_special_tokens=False))
+        prefilled = prompt_end.rstrip().endswith("<think>")
+        return Rollout(problem, prompt_ids, completion, text, parse(text, prefilled=prefilled))

@@ -1,8 +1,8 @@
 """Loading and saving: any causal LM that `transformers` loads, by folder or hub id, and the embedded tiny family.
 
-    loaded = load("tiny")            # the base model inside the package
-    loaded = load("/models/qwen")    # a folder
-    loaded.model, loaded.tokenizer
+loaded = load("tiny")            # the base model inside the package
+loaded = load("/models/qwen")    # a folder
+loaded.model, loaded.tokenizer
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from aha.models.logits import hidden_states, logits, text_config
 
 PACKAGED = Path(__file__).parent / "tiny"
 TINY = {"tiny": "base", "tiny-small": "small"}  # name -> folder inside the package
+UNLOADABLE = (
+    OSError, ValueError, LookupError, TypeError, ImportError, AttributeError, RuntimeError, SafetensorError
+)  # fmt: skip
 LAYERS = {"full_attention", "sliding_attention"}
 transformers_logging.disable_progress_bar()
 
@@ -63,6 +66,8 @@ def load(name: str, device: torch.device | str = "cpu") -> Loaded:
     computes what learner and engine would not: layers other than causal attention, logits that are not its head's.
     """
     where = resolve(name)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what its report on the weights says is checked here
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
@@ -73,12 +78,20 @@ def load(name: str, device: torch.device | str = "cpu") -> Loaded:
         _whole(info, tokenizer)
         model = model.to(device).eval()
         _probe(model)
-    except (OSError, ValueError, LookupError, TypeError, ImportError, AttributeError, RuntimeError, SafetensorError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200].rstrip(".: ")
+    except UNLOADABLE as error:
         raise UserError(
-            f"model {name!r} cannot be loaded ({reason}); give a causal language model in Hugging Face format"
+            f"model {name!r} cannot be loaded ({_reason(error)}); give a causal language model in Hugging Face format"
         ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _pad_id(tokenizer, model), _context(model))
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error's text."""
+    if isinstance(error, KeyError) and error.args == (ATTENTION,):
+        return "transformers has its attention built in, where aha cannot replace it"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200].rstrip(".: ")
 
 
 def cast_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -91,7 +104,10 @@ def cast_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def save(
-    folder: Path, config_of: nn.Module, weights: Mapping[str, Tensor], tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    config_of: nn.Module,
+    weights: Mapping[str, Tensor],
+    tokenizer: PreTrainedTokenizerBase,
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a folder that plain `transformers` loads: config, safetensors, tokenizer.
@@ -110,7 +126,7 @@ def save(
 
 
 def _whole(info: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ValueError where files are missing that `transformers` makes up: random weights, a tokenizer without words."""
+    """Raise ValueError where `transformers` makes up what its files lack: random weights, a tokenizer of no words."""
     for problem in ("missing", "mismatched"):
         found = info[f"{problem}_keys"]
         if found:

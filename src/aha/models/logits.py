@@ -17,12 +17,13 @@ from aha.types import Sampling
 
 def text_config(model: nn.Module) -> Any:
     """The configuration of the language model: a part of its own in a model that also sees."""
-    return model.config.get_text_config()  # type: ignore[operator]
+    config: Any = model.config
+    return config.get_text_config()
 
 
 def hidden_states(model: nn.Module, **inputs: object) -> Tensor:
     """The last hidden states [B, T, H] of a causal LM, before its output head."""
-    out: Tensor = model.base_model(**inputs, return_dict=True).last_hidden_state  # type: ignore[operator, union-attr]
+    out: Tensor = model.base_model(**inputs, return_dict=True).last_hidden_state  # type: ignore[operator]
     return out
 
 

@@ -75,9 +75,7 @@ def architecture(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast) -> Qw
     )
 
 
-def _batches(
-    stage: PretrainStage, tokenizer: PreTrainedTokenizerFast, seed: int
-) -> Callable[[int], Sequence[Sample]]:
+def _batches(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast, seed: int) -> Callable[[int], Sequence[Sample]]:
     end = tokenizer.eos_token_id
 
     def pages(step: int) -> list[Sample]:

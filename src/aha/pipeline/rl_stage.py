@@ -13,6 +13,7 @@ from aha.models.chat_template import remember_template
 from aha.models.loading import load, save
 from aha.pipeline.context import Context, dialogue_of, engine_of
 from aha.pipeline.store import examples, write_rollouts
+from aha.rewards.compose import find
 from aha.training import checkpoint
 from aha.training.learner import Optimiser, TorchLearner
 from aha.training.rl import Loop, Step, train
@@ -23,6 +24,8 @@ SAMPLES_SHOWN = 3
 
 def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     """Train, or go on from the last checkpoint; returns the stage's result."""
+    for name in stage.rewards:
+        find(name)  # an unknown one is refused before anything is sampled
     loaded = load(context.start, context.runtime.device)
     dialogue = dialogue_of(loaded, context.recipe.template)
     engine = engine_of(loaded, context.runtime, stage.rollouts.slots)
@@ -70,9 +73,7 @@ def _record(context: Context, loop: Loop, engine: NativeEngine, step: Step) -> N
     """Metrics and rollouts of a step, with an evaluation where one is due."""
     stage, metrics = loop.stage, step.metrics
     if stage.evaluation.every and metrics.step % stage.evaluation.every == 0 and metrics.step < stage.steps:
-        figures = _run_evaluation(
-            loop, engine, stage.evaluation.every_problems, stage.evaluation.every_samples
-        ).figures
+        figures = _run_evaluation(loop, engine, stage.evaluation.every_problems, stage.evaluation.every_samples).figures
         numbers = {f"eval/{name}": value for name, value in figures.items() if isinstance(value, float)}
         metrics = StepMetrics(metrics.step, {**metrics.values, **numbers})
     if stage.keep_rollouts:

@@ -1,6 +1,6 @@
 """Run a recipe in a folder: its stages in order, finished ones skipped, a broken one resumed.
 
-    run(recipe, Path("runs/demo"), observer)
+run(recipe, Path("runs/demo"), observer)
 """
 
 from __future__ import annotations
@@ -126,7 +126,11 @@ def _commit() -> str | None:
     """The commit of a source checkout; None for an installed package."""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

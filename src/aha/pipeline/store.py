@@ -91,9 +91,7 @@ def examples(evaluation: Evaluation, count: int) -> list[dict[str, Any]]:
         firsts.append((not turned, (turned or pairs)[0]))
     turned_back = [p for plain, p in firsts if not plain][:1]
     # The others are the first sample of the first problems, chosen by nothing that they say.
-    plain = [
-        _example(r[0], v[0]) for r, v in zip(evaluation.rollouts_P_K, evaluation.verdicts_P_K, strict=True)
-    ]
+    plain = [_example(r[0], v[0]) for r, v in zip(evaluation.rollouts_P_K, evaluation.verdicts_P_K, strict=True)]
     rest = [p for p in plain if p["question"] not in {t["question"] for t in turned_back}]
     return (turned_back + rest)[:count]
 

@@ -1,6 +1,6 @@
 """Several rewards of one rollout as one verdict: their weighted sum.
 
-    verdict(task, rollout, {"accuracy": 1.0, "format": 1.0}).total   # DeepSeek-R1, v2 eq. 4: equal weights
+verdict(task, rollout, {"accuracy": 1.0, "format": 1.0}).total   # DeepSeek-R1, v2 eq. 4: equal weights
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 
 from aha.errors import UserError, boundary, nearest
+from aha.plugins import is_plugin, load_object
 from aha.protocols import Task
-from aha.rewards.table import REWARDS
-from aha.types import Failed, Outcome, Rollout, Score, Verdict
+from aha.rewards.table import REWARDS, RewardFunction
+from aha.types import Abstain, Failed, Outcome, Rollout, Score, Verdict
 
 
 def verdict(task: Task, rollout: Rollout, weights: Mapping[str, float]) -> Verdict:
@@ -26,11 +27,22 @@ def verdict(task: Task, rollout: Rollout, weights: Mapping[str, float]) -> Verdi
     return Verdict(outcomes, total)
 
 
-def _outcome(name: str, task: Task, rollout: Rollout) -> Outcome:
-    """One reward's outcome; a score that is no finite number is a failure."""
+def find(name: str) -> RewardFunction:
+    """The reward `name` of the table, or the user's own, `FILE.py:NAME`. Raises UserError for an unknown one."""
+    if is_plugin(name):
+        own: RewardFunction = load_object(name)
+        return own
     if name not in REWARDS:
         raise UserError(f"unknown reward {name!r}{nearest(name, REWARDS)}")
-    outcome = boundary(lambda: REWARDS[name](task, rollout), name)
+    return REWARDS[name]
+
+
+def _outcome(name: str, task: Task, rollout: Rollout) -> Outcome:
+    """One reward's outcome; a score that is no finite number is a failure."""
+    reward = find(name)
+    outcome = boundary(lambda: reward(task, rollout), name)
+    if not isinstance(outcome, Score | Abstain | Failed):
+        return Failed(f"{name}: returned {outcome!r}, which is no Score, Abstain or Failed")
     if isinstance(outcome, Score) and not math.isfinite(outcome.value):
         return Failed(f"{name}: {outcome.value} is not a finite number")
     return outcome

@@ -28,6 +28,7 @@ _LATIN_WORD = re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏ]{2,}")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 _LATEX_OPERATOR = re.compile(r"\\(?:times|cdot|div)(?![a-z])", re.ASCII)
+_CROSS = re.compile(r"(?<=[0-9)])([ \t]*)[xX](?=[ \t]*[0-9(])")  # `60 x 3`
 _TOKEN = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+(?:\.[0-9]+)?|\*\*|\n|[^\S\n]+|.", re.DOTALL)
 _OPERATORS = frozenset("+-*/×÷−")
 _MINUS = frozenset("-−")
@@ -82,6 +83,7 @@ def claims(text: str) -> list[tuple[str, bool]]:
     (`x+3`, `2.5*3`, `2^3+1`) or has no exact value (`3/0`).
     """
     text = _LATEX_OPERATOR.sub(lambda m: "/" if m[0] == "\\div" else "*", text)
+    text = _CROSS.sub(r"\1*", text)
     tokens = [m for m in _TOKEN.finditer(text) if m[0] == "\n" or not m[0].isspace()]
     words = [m[0] for m in tokens]
     found: list[tuple[str, bool]] = []
@@ -146,14 +148,16 @@ def _with_sign(tokens: list[re.Match[str]], begin: int, stop: int) -> int | None
 
 
 def _unless_glued(tokens: list[re.Match[str]], begin: int, stop: int) -> int | None:
-    """`begin`, unless the token `stop` before it makes another number of it (`x3`, `2^3`, `2**3`)."""
+    """`begin`, unless token `stop` before it makes another value of it (`x3`, `2^3`, `1 1/2`, `2(3+4)`)."""
     if stop < 0:
         return begin
     word = tokens[stop][0]
     letter = word.isascii() and word.isalpha() and _glued(tokens, stop)
-    base = tokens[stop - 1][0] if stop else ""
-    power = word in "^_√" or (word == "**" and base != "" and (_is_whole(base) or base == ")"))
-    return None if letter or power else begin
+    product = "0" <= word[0] <= "9" or (word == ")" and tokens[begin][0] == "(")
+    base = tokens[stop - 1][0] if stop else " "
+    power = word in "^_√" or (word == "**" and (_is_whole(base) or base == ")"))
+    decimal = word == "." and _glued(tokens, stop) and not (base.isalpha() and _glued(tokens, stop - 1))
+    return None if letter or product or power or decimal else begin
 
 
 def _right(tokens: list[re.Match[str]], equals: int) -> int | None:

@@ -115,7 +115,7 @@ def _dots(stage: Stage, name: str) -> tuple[tuple[int, float, float], ...]:
 
 def bandwidth(count: int) -> float:
     """Standard deviation, in steps, of the smoothing of a curve of `count` steps."""
-    return max(1.0, count / 30)
+    return max(1.0, 0.26 * math.sqrt(count))
 
 
 def smooth(values: Sequence[float]) -> list[float]:

@@ -56,7 +56,6 @@ _SUPERVISED = (
     _Number("gradient norm", ("grad_norm",), "{:.3f}".format, "grad"),
     _Number("tokens/s", ("tokens_per_s",), "{:,.0f}".format, "tokens/s"),
     _Number("learning rate", ("lr",), "{:.2e}".format),
-    _Number("memory GB", ("memory/rss_gb",), "{:.2f}".format),
 )
 _PLAIN = {"pass@1": "{:.2f}".format, "format": "{:.2f}".format, "reflect": "{:.1f}".format, "kl": "{:.3f}".format}
 
@@ -140,7 +139,13 @@ class Display:
         head = Table.grid(padding=(0, 2), expand=False)
         head.add_row(
             Text(self.title, style="bold"),
-            ProgressBar(total=max(self.planned, 1), completed=self._step, width=min(36, self.console.width // 3)),
+            ProgressBar(
+                total=max(self.planned, 1),
+                completed=self._step,
+                width=min(36, self.console.width // 3),
+                complete_style="cyan",
+                finished_style="green",
+            ),
             Text(f"{self._step}/{self.planned}"),
             Text(f"left {left}"),
             Text(f"so far {duration(self._clock() - self._began)}", style="dim"),

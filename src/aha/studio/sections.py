@@ -15,8 +15,8 @@ from aha.studio.segments import segments, visible
 
 PHASES = (("rollout", "sampling"), ("score", "grading"), ("learn", "learning"), ("publish", "publishing weights"))
 _GROUPS = {
-    "reward": "Reward", "response": "Responses", "eval": "Evaluation", "gap": "Sampler against learner", "time": "Seconds",
-    "rollout": "Sampling", "learn": "Learning", "memory": "Memory",
+    "reward": "Reward", "response": "Responses", "eval": "Evaluation", "gap": "Sampler against learner",
+    "time": "Seconds", "rollout": "Sampling", "learn": "Learning", "memory": "Memory",
 }  # fmt: skip
 _REST = "Update"
 

@@ -45,8 +45,8 @@ def print_samples(console: Console, samples: Mapping[str, Sequence[Example]], co
         for example in shown:
             console.print()
             console.print(Text(visible(example.question), style="bold"), highlight=False)
-            console.print(Padding(_response(example.response), (0, 0, 0, 2)), highlight=False)
-            console.print(Padding(_verdict(example), (0, 0, 0, 2)), highlight=False)
+            console.print(Padding(_response(example.response), (0, 0, 0, 2), expand=False), highlight=False)
+            console.print(Padding(_verdict(example), (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def _response(response: str) -> Text:

@@ -48,9 +48,9 @@ def _reach(pool: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     for (i, (a, left)), (j, (b, right)) in itertools.permutations(enumerate(pool), 2):
         rest = [entry for k, entry in enumerate(pool) if k not in (i, j)]
         for operator in OPERATORS:
-            value = apply(operator, a, b) if i < j or operator in "-/" else None
-            if value is not None:
-                yield from _reach([*rest, (value, f"({left}{operator}{right})")])
+            result = apply(operator, a, b) if i < j or operator in "-/" else None
+            if result is not None:
+                yield from _reach([*rest, (result, f"({left}{operator}{right})")])
 
 
 def draw(rng: random.Random, count: int, largest: int) -> tuple[tuple[int, ...], int, str]:

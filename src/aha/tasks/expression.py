@@ -1,7 +1,7 @@
 """Arithmetic expressions as untrusted text: parsed by Python's `ast`, evaluated over `Fraction`, never by `eval`.
 
-    value("(3+5)*7")   -> Expression(value=Fraction(56), numbers=(3, 5, 7))
-    value("9**9**9")   -> None: only + - * / on whole numbers are arithmetic here
+value("(3+5)*7")   -> Expression(value=Fraction(56), numbers=(3, 5, 7))
+value("9**9**9")   -> None: only + - * / on whole numbers are arithmetic here
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from fractions import Fraction
 
 MAX_LENGTH = 200  # characters; keeps the parser far from its recursion limit
 MAX_DIGITS = 9  # of one number
+_RAISED = ("<super>", "<sub>")
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "∶": "/"})
 
 
@@ -26,8 +27,10 @@ class Expression:
 
 def evaluate(text: str) -> Expression | None:
     """Evaluate `text`, or None where it is no arithmetic expression or divides by zero."""
+    if len(text) > MAX_LENGTH or any(unicodedata.decomposition(c).startswith(_RAISED) for c in text):
+        return None  # before it is normalised: 9² is not 92
     text = unicodedata.normalize("NFKC", text).translate(_SIGNS).strip()
-    if not text or len(text) > MAX_LENGTH or set(text) - set("0123456789+-*/() "):
+    if not text or set(text) - set("0123456789+-*/() "):
         return None
     try:
         tree = ast.parse(text, mode="eval")

@@ -1,7 +1,7 @@
 """The tasks, a row each, and how one is made from what a user wrote.
 
-    make_task("countdown", seed=0, options={"numbers": 4, "chinese": 0.5})
-    make_task("gsm8k:openai/gsm8k")
+make_task("countdown", seed=0, options={"numbers": 4, "chinese": 0.5})
+make_task("gsm8k:openai/gsm8k")
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aha.errors import UserError, nearest
+from aha.plugins import is_plugin, load_object
 from aha.protocols import Task
 from aha.tasks.arithmetic import Arithmetic
 from aha.tasks.countdown import Countdown
@@ -22,7 +23,7 @@ from aha.tasks.datasets import load_gsm8k
 class TaskRow:
     """How a task is made; its keyword arguments are its options, `limits` the least and greatest value of some."""
 
-    make: Callable[..., Any]  # a Task
+    make: Callable[..., Task]
     needs_source: bool = False
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -43,11 +44,14 @@ EMBEDDED = tuple(name for name, row in TASKS.items() if not row.needs_source)  #
 
 
 def make_task(spec: str, seed: int = 0, options: Mapping[str, Any] = {}) -> Task:
-    """The task that `spec` names: a row of `TASKS`, for data sets with their source (`gsm8k:FILE_OR_HUB_ID`).
+    """The task that `spec` names.
 
+    A row of `TASKS`, for data sets with their source (`gsm8k:FILE_OR_HUB_ID`), or the user's own (`FILE.py:NAME`).
     Raises UserError for an unknown name, an unknown option, a value of another type or beyond its limits, and a
     source that is missing or not wanted.
     """
+    if is_plugin(spec):
+        return _own_task(spec, seed, options)
     name, _, source = spec.partition(":")
     if name not in TASKS:
         raise UserError(f"unknown task {name!r}{nearest(name, TASKS)}")
@@ -59,7 +63,24 @@ def make_task(spec: str, seed: int = 0, options: Mapping[str, Any] = {}) -> Task
     for key, value in options.items():
         _check(row, name, key, value)
     chosen = {"seed": seed, **options}
-    task: Task = row.make(source, **chosen) if row.needs_source else row.make(**chosen)
+    return row.make(source, **chosen) if row.needs_source else row.make(**chosen)
+
+
+def _own_task(spec: str, seed: int, options: Mapping[str, Any]) -> Task:
+    """A task of the user's own: a class or function in a Python file, called with the options that it takes."""
+    make = load_object(spec)
+    if not callable(make):
+        raise UserError(f"task {spec!r} is no class or function that makes a task")
+    known = inspect.signature(make).parameters
+    for key in options:
+        if key not in known:
+            raise UserError(f"unknown option {key!r} of task {spec!r}{nearest(key, known)}")
+    task: Task = make(**options, **({"seed": seed} if "seed" in known and "seed" not in options else {}))
+    missing = [
+        verb for verb in ("name", "size", "problem", "grade", "gold", "wrong", "vote_key") if not hasattr(task, verb)
+    ]
+    if missing:
+        raise UserError(f"task {spec!r} lacks {', '.join(missing)}; see the Task protocol in aha.protocols")
     return task
 
 

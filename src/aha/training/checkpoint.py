@@ -1,7 +1,7 @@
 """Checkpoints that appear whole or not at all, and are verified before they are trusted.
 
-    save(folder, step, state)      # write aside, fsync, rename
-    step, state = newest(folder)   # the newest whose digest holds
+save(folder, step, state)      # write aside, fsync, rename
+step, state = newest(folder)   # the newest whose digest holds
 """
 
 from __future__ import annotations

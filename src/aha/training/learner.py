@@ -64,9 +64,9 @@ class TorchLearner:
         sampling: Sampling | None = None,
         reference: nn.Module | None = None,
     ) -> None:
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._same = dtype in (torch.float32, torch.float64)
-        self._master = self._parameters if self._same else [_master_of(p) for p in self._parameters]
+        self._master: list[Tensor] = self._parameters if self._same else [_master_of(p) for p in self._parameters]
         self.model = cast_(model, dtype).eval()  # no dropout, no router noise: the distribution that was sampled
         self.reference = cast_(reference, dtype).eval().requires_grad_(False) if reference is not None else None
         self.optimiser = optimiser
@@ -106,7 +106,7 @@ class TorchLearner:
         for indices in plan([len(s.ids) for s in samples], self.micro_batch_tokens):
             batch = collate([samples[i] for i in indices], self.pad_id, self.device)
             total, reported = loss(self._token_logprobs(self.model, batch), batch)
-            (total / denominator).backward()  # type: ignore[no-untyped-call]
+            (total / denominator).backward()
             self._to_master()
             for name, value in {"loss": total.detach(), **reported}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)

@@ -9,6 +9,7 @@ resumed run takes the same path as an unbroken one.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -153,7 +154,11 @@ def _update(
     weighted, denominator = aggregate(samples, aggregation, scored, max_tokens)
     sums = learner.forward_backward(weighted, loss, denominator)
     targets = sum(s.n_targets for s in samples)
-    values = {"loss": sums["loss"] / denominator, "clip_share": sums["clipped"] / targets, "gap/mean": sums["gap"] / targets}
+    values = {
+        "loss": sums["loss"] / denominator,
+        "clip_share": sums["clipped"] / targets,
+        "gap/mean": sums["gap"] / targets,
+    }
     if "kl" in sums:
         values["kl"] = sums["kl"] / targets
     return {**values, **learner.optim_step()}
@@ -179,4 +184,4 @@ def check_failures(groups: Sequence[Group], largest_share: float, step: int) -> 
 
 
 def _differences(clock: Sequence[float]) -> list[float]:
-    return [after - before for before, after in zip(clock, clock[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(clock)]

@@ -91,7 +91,7 @@ def operations(a: int, b: int) -> list[Trial]:
 
 def branches(numbers: tuple[int, ...]) -> list[tuple[Trial, tuple[int, ...]]]:
     """Every first step, with the numbers that are left after it."""
-    result = []
+    result: list[tuple[Trial, tuple[int, ...]]] = []
     for i in range(len(numbers)):
         for j in range(i + 1, len(numbers)):
             rest = tuple(n for k, n in enumerate(numbers) if k not in (i, j))
@@ -173,9 +173,7 @@ def _first_steps(
             yield rng.choice(steps)
 
 
-def _finishes(
-    rng: random.Random, author: Author, value: int, rest: tuple[int, ...]
-) -> Iterator[tuple[Trial, ...]]:
+def _finishes(rng: random.Random, author: Author, value: int, rest: tuple[int, ...]) -> Iterator[tuple[Trial, ...]]:
     """The ways to go on from `value` with the numbers that are left, to the last one."""
     steps = branches((value, *rest)) if len(rest) > 1 else [(step, ()) for step in operations(value, *rest)]
     if not author.orderly:
@@ -217,10 +215,12 @@ def arithmetic_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
 
 def drill(rng: random.Random) -> str:
     """A page of sums and tables."""
-    facts = []
+    facts: list[str] = []
     operator = rng.choice("+-*/")
     while len(facts) < rng.randint(6, 16):
-        a, b = (rng.randint(0, 99), rng.randint(0, 30)) if operator in "+-" else (rng.randint(0, 50), rng.randint(1, 20))
+        a, b = (
+            (rng.randint(0, 99), rng.randint(0, 30)) if operator in "+-" else (rng.randint(0, 50), rng.randint(1, 20))
+        )
         if operator == "/":
             a *= b
         result = countdown.apply(operator, a, b) if a <= countdown.LARGEST else None
