@@ -71,7 +71,7 @@ class Watcher:
 
     def stage(self, name: str, done: int, planned: int) -> None:
         self.close()
-        self.display = Display(self.console, name, planned)
+        self.display = Display(self.console, name, planned, done=done)
         self.display.__enter__()
 
     def step(self, metrics: StepMetrics) -> None:

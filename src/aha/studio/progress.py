@@ -61,13 +61,18 @@ _PLAIN = {"pass@1": "{:.2f}".format, "format": "{:.2f}".format, "reflect": "{:.1
 
 
 class Display:
-    """Shows one stage of `planned_steps`. Entered once; `clock` is for tests."""
+    """Shows one stage of `planned_steps`, of which `done` were made before. Entered once; `clock` is for tests."""
 
     def __init__(
-        self, console: Console, title: str, planned_steps: int, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        title: str,
+        planned_steps: int,
+        clock: Callable[[], float] = time.monotonic,
+        done: int = 0,
     ) -> None:
         self.console, self.title, self.planned, self._clock = console, title, planned_steps, clock
-        self._step = 0
+        self._step = done
         self._numbers: tuple[_Number, ...] = _SUPERVISED
         self._latest: dict[str, float] = {}
         self._history: dict[str, deque[float]] = {}
@@ -150,7 +155,7 @@ class Display:
             Text(f"left {left}"),
             Text(f"so far {duration(self._clock() - self._began)}", style="dim"),
         )
-        return Group(head, self._grid()) if self._step else Group(head)
+        return Group(head, self._grid()) if self._latest else Group(head)
 
     def _grid(self) -> Table:
         """The numbers in one or two columns, as the terminal has room."""
