@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aha import cli
-from conftest import TinyFactory
+from tiny_models import TinyFactory
 
 SMALL = [
     "--set", "steps=2", "--set", "rollouts.questions=2", "--set", "rollouts.group=2", "--set", "rollouts.max_tokens=8",

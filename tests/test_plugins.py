@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from aha.config import override
@@ -14,7 +15,7 @@ from aha.pipeline.run import run
 from aha.plugins import load_object
 from aha.tasks.table import make_task
 from aha.types import Score
-from conftest import TinyFactory
+from tiny_models import TinyFactory
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -44,7 +45,9 @@ def test_the_readmes_task_and_reward_train(tiny: TinyFactory, tmp_path: Path, mo
         "evaluation.problems=2", "evaluation.samples=2",
     ]  # fmt: skip
     run(override(recipe("zero"), settings), tmp_path / "run")
-    assert "reward/concise.py:concise" in (tmp_path / "run/stages/01-zero/metrics.jsonl").read_text()
+    rows = pq.read_table(tmp_path / "run/stages/01-zero/rollouts/step-000001.parquet").to_pylist()
+    concise = [v for row in rows for v in row["verdicts"] if v["reward"] == "concise.py:concise"]
+    assert len(concise) == 4 and {v["outcome"] for v in concise} == {"abstain"}
 
 
 def test_faults_are_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -54,7 +55,13 @@ def run(
 
     chosen = load_recipe(recipe, settings or [])
     if dry_run:
-        _show(plan(chosen), as_json)
+        facts = plan(chosen)
+        if as_json:
+            _print_json(facts)
+        else:
+            resolved = facts.pop("recipe")
+            _show(facts, as_json)
+            console.print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
         return
     result = run_recipe(chosen, out or Path("runs") / chosen.name, Console(stderr=True) if as_json else console)
     if as_json:

@@ -105,7 +105,7 @@ class PretrainStage(Section):
     mlp_size: Positive = 512
     context: Positive = 1024
     tokenizer_pages: Positive = 20_000
-    pages_per_step: Positive = 200
+    pages_per_step: Positive = 220
     steps: Positive = 1000
     optimiser: OptimiserChoice = OptimiserChoice()
     evaluation: EvaluationChoice = EvaluationChoice()

@@ -7,7 +7,7 @@ import pytest
 from aha.models.chat_template import as_chat_template
 from aha.models.templates import TEMPLATES, render
 from aha.types import Message
-from conftest import tokenizer
+from tiny_models import tokenizer
 
 PLAIN = [name for name, row in TEMPLATES.items() if row.text]
 TALKS = [

@@ -20,7 +20,7 @@ from aha.pipeline.recipes import recipe
 from aha.pipeline.run import run
 from aha.rewards import table
 from aha.types import Failed, Score, StepMetrics
-from conftest import TinyFactory
+from tiny_models import TinyFactory
 
 SMALL = [
     "steps=4", "rollouts.questions=2", "rollouts.group=4", "rollouts.max_tokens=12", "checkpoint_every=1",

@@ -121,13 +121,13 @@ def test_grading_and_voting_never_crash(answer: str) -> None:
         assert score in (0.0, 1.0) and (score == 0.0 or task.vote_key(problem, answer) is not None)
 
 
-COUNTDOWN = Problem("p", "countdown", (), "3*5+7", hidden={"numbers": (3, 5, 7), "target": 22})
+COUNTDOWN = Problem("p", "countdown", (), "3*5+7", hidden={"numbers": (3, 5, 7), "target": 22, "operators": "+-*"})
 
 
 @pytest.mark.parametrize(
     ("answer", "score"),
     [
-        ("3*5+7", 1), ("7+5*3", 1), (" (3 × 5) + 7 ", 1), ("3*5+7=22", 1), ("３*５+７", 1), ("3*5+7=23", 1), ("22", 0),
+        ("3*5+7", 1), ("7+5*3", 1), (" (3 × 5) + 7 ", 1), ("3*5+7=22", 1), ("３*５+７", 1), ("3*5+7=23", 0), ("22", 0),
         ("3*5", 0), ("3*5+7+0", 0), ("3*5+7*1", 0), ("3+5+7", 0), ("35-7-3", 0), ("5*3+7 or 22", 0), ("7+(3*5", 0),
     ],
 )  # fmt: skip

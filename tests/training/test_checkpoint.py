@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,6 +56,21 @@ def test_a_write_that_was_broken_off_is_not_seen(tmp_path: Path) -> None:
     assert found is not None and found[0] == 1
     checkpoint.save(tmp_path, 2, state(2))
     assert not aside.exists()
+
+
+def test_a_full_disk_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    checkpoint.save(tmp_path, 1, state(1))
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RuntimeError):
+        checkpoint.save(tmp_path, 2, state(2))
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="no space left"):
+        checkpoint.save(tmp_path, 2, state(2))
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and found[0] == 1
 
 
 def test_the_same_step_may_be_written_again(tmp_path: Path) -> None:

@@ -67,7 +67,12 @@ def test_a_failed_reward_trains_nothing() -> None:
 
 
 def test_failure_share() -> None:
-    outcomes: list[Mapping[str, Outcome]] = [{"a": Score(1.0)}, {"a": Failed("broke")}, {"a": Score(0.0)}, {"a": Score(0.0)}]
+    outcomes: list[Mapping[str, Outcome]] = [
+        {"a": Score(1.0)},
+        {"a": Failed("broke")},
+        {"a": Score(0.0)},
+        {"a": Score(0.0)},
+    ]
     made = group([rollout(RIGHT, [5])] * 4, outcomes)
     check_failures([made], 0.25, 1)
     with pytest.raises(RunFailed, match=r"step 3: 1 of 4 rewards failed.*0\.2.*broke"):

@@ -38,6 +38,7 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
         pad_id=tokenizer.pad_token_id,
         dtype=context.runtime.dtype,
         micro_batch_tokens=stage.optimiser.micro_batch_tokens,
+        workers=context.runtime.learner_workers(0),
     )
     found = checkpoint.newest(context.folder.checkpoints)
     done = found[0] if found else 0

@@ -1,11 +1,11 @@
-"""Countdown: make a target from three (or four) numbers, each used once, with + - * /.
+"""Countdown: make a target from three (or four) numbers, each used once, with + - * (and / where asked for).
 
     task = Countdown()
     problem = task.problem("train", 0)
     task.grade(problem, task.gold(problem))   # Score(1.0, ...)
 
 Targets are reached through whole numbers from 0 to 99, so that a tiny model has a token for every value on the way.
-The checker is wider: any expression over the given numbers that equals the target is right.
+The checker is wider: any expression over the given numbers and operators that equals the target is right.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ def key_of(numbers: tuple[int, ...], target: int) -> str:
     return f"countdown {sorted(numbers)} {target}"
 
 
-def solutions(numbers: tuple[int, ...]) -> dict[int, str]:
+def solutions(numbers: tuple[int, ...], operators: str = OPERATORS) -> dict[int, str]:
     """Every target that `numbers` reach through whole numbers from 0 to 99, with one expression for it."""
-    return dict(_reach([(n, str(n)) for n in numbers]))
+    return dict(_reach([(n, str(n)) for n in numbers], operators))
 
 
-def _reach(pool: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _reach(pool: list[tuple[int, str]], operators: str) -> Iterator[tuple[int, str]]:
     if len(pool) == 1:
         value, text = pool[0]
         yield value, text[1:-1]
     for (i, (a, left)), (j, (b, right)) in itertools.permutations(enumerate(pool), 2):
         rest = [entry for k, entry in enumerate(pool) if k not in (i, j)]
-        for operator in OPERATORS:
+        for operator in operators:
             result = apply(operator, a, b) if i < j or operator in "-/" else None
             if result is not None:
-                yield from _reach([*rest, (result, f"({left}{operator}{right})")])
+                yield from _reach([*rest, (result, f"({left}{operator}{right})")], operators)
 
 
-def draw(rng: random.Random, count: int, largest: int) -> tuple[tuple[int, ...], int, str]:
+def draw(rng: random.Random, count: int, largest: int, operators: str = "+-*") -> tuple[tuple[int, ...], int, str]:
     """Distinct random numbers, a target drawn evenly from those that they reach, and an expression that reaches it."""
     while True:
         numbers = tuple(rng.sample(range(1, largest + 1), count))
-        reachable = solutions(numbers)
+        reachable = solutions(numbers, operators)
         targets = sorted(set(reachable) - {0, *numbers})
         if targets:
             target = rng.choice(targets)
             return numbers, target, reachable[target]
 
 
-def question(numbers: tuple[int, ...], target: int, language: str) -> str:
+def question(numbers: tuple[int, ...], target: int, language: str, operators: str = "+-*") -> str:
     """The words of the problem, in English or Chinese."""
     if language == "zh":
-        return f"用{'、'.join(map(str, numbers))}各一次，经过+-*/得到{target}。"
-    return f"Using each of {', '.join(map(str, numbers))} once and + - * /, make {target}."
+        return f"用{'、'.join(map(str, numbers))}各一次，经过{operators}得到{target}。"
+    return f"Using each of {', '.join(map(str, numbers))} once and {' '.join(operators)}, make {target}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class Countdown:
     """The task. `numbers` a problem, each from 1 to `largest`; a `chinese` share of the questions is in Chinese."""
 
     numbers: int = 3
-    largest: int = 16
+    largest: int = 14
+    operators: str = "+-*"
     chinese: float = 0.0
     seed: int = 0
     name: str = "countdown"
@@ -88,28 +89,33 @@ class Countdown:
         seed = self.seed if split == "train" else 0  # runs of different seeds are measured on the same problems
         rng = random.Random(f"{self.name} {seed} {split} {index}")
         while True:
-            numbers, target, solution = draw(rng, self.numbers, self.largest)
+            numbers, target, solution = draw(rng, self.numbers, self.largest, self.operators)
             if split_of(key_of(numbers, target)) == split:
                 break
         language = "zh" if rng.random() < self.chinese else "en"
         return Problem(
             id=f"{self.name}-{split}-{index}",
             task=self.name,
-            messages=(Message("user", question(numbers, target, language)),),
+            messages=(Message("user", question(numbers, target, language, self.operators)),),
             reference=solution,
             language=language,
-            hidden={"numbers": numbers, "target": target},
+            hidden={"numbers": numbers, "target": target, "operators": self.operators},
         )
 
     def grade(self, problem: Problem, answer: str | None) -> Outcome:
         numbers, target = problem.hidden["numbers"], problem.hidden["target"]
         if answer is None:
             return Score(0.0, "no answer")
-        result = evaluate(answer.split("=")[0])
+        expression, _, stated = answer.partition("=")
+        result = evaluate(expression)
+        if stated and ((right := evaluate(stated)) is None or right.value != target):
+            return Score(0.0, f"says = {stated[:60]}, asked was {target}")
         if result is None:
             return Score(0.0, f"not an arithmetic expression: {answer[:60]!r}")
         if sorted(result.numbers) != sorted(numbers):
             return Score(0.0, f"uses {list(result.numbers)}, given were {list(numbers)}")
+        if not result.operators <= set(problem.hidden["operators"]):
+            return Score(0.0, f"uses {' '.join(sorted(result.operators))}, given were {problem.hidden['operators']}")
         if result.value != target:
             return Score(0.0, f"{answer[:60]} = {result.value}, not {target}")
         return Score(1.0, f"{answer[:60]} = {target}")

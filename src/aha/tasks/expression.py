@@ -7,7 +7,9 @@ value("9**9**9")   -> None: only + - * / on whole numbers are arithmetic here
 from __future__ import annotations
 
 import ast
+import operator
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,12 +19,21 @@ _RAISED = ("<super>", "<sub>")
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "∶": "/"})
 
 
+_OPERATIONS: dict[type[ast.operator], tuple[str, Callable[[Fraction, Fraction], Fraction]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Div: ("/", operator.truediv),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An evaluated expression: its exact value, and its numbers from left to right."""
+    """An evaluated expression: its exact value, its numbers from left to right, and the operators between them."""
 
     value: Fraction
     numbers: tuple[int, ...]
+    operators: frozenset[str] = frozenset()
 
 
 def evaluate(text: str) -> Expression | None:
@@ -44,17 +55,10 @@ def _evaluate(node: ast.expr) -> Expression:
         return Expression(Fraction(node.value), (node.value,))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         inner = _evaluate(node.operand)
-        return Expression(-inner.value, inner.numbers)
-    if isinstance(node, ast.BinOp):
+        return Expression(-inner.value, inner.numbers, inner.operators)
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
         left, right = _evaluate(node.left), _evaluate(node.right)
-        numbers = left.numbers + right.numbers
-        match node.op:
-            case ast.Add():
-                return Expression(left.value + right.value, numbers)
-            case ast.Sub():
-                return Expression(left.value - right.value, numbers)
-            case ast.Mult():
-                return Expression(left.value * right.value, numbers)
-            case ast.Div():
-                return Expression(left.value / right.value, numbers)
+        sign, operate = _OPERATIONS[type(node.op)]
+        operators = left.operators | right.operators | {sign}
+        return Expression(operate(left.value, right.value), left.numbers + right.numbers, operators)
     raise ValueError(f"{type(node).__name__} is not arithmetic")

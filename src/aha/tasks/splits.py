@@ -10,7 +10,7 @@ import hashlib
 
 from aha.types import Split
 
-TEST_SHARE = 8  # one key in 8 is test
+TEST_SHARE = 6  # one key in 6 is test
 
 
 def split_of(key: str) -> Split:

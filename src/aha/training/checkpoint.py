@@ -6,6 +6,7 @@ step, state = newest(folder)   # the newest whose digest holds
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+LITTLE = 1 << 20  # bytes free on a disk that is full
 KEEP = 2  # the newest, and one before it in case that is damaged
 _NAME = re.compile(r"step-(\d+)$")
 
@@ -27,7 +29,7 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
     aside = folder / f".writing-{step:06d}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    torch.save(dict(state), aside / "state.pt")
+    _write(state, aside / "state.pt")
     (aside / "digest.json").write_text(json.dumps({"step": step, "sha256": _digest(aside / "state.pt")}))
     for file in aside.iterdir():
         _sync(file)
@@ -38,6 +40,15 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
     for _, old in _listed(folder)[:-KEEP]:
         shutil.rmtree(old)
     return final
+
+
+def _write(state: Mapping[str, Any], file: Path) -> None:
+    try:
+        torch.save(dict(state), file)
+    except RuntimeError as error:  # how torch says that the disk is full
+        if shutil.disk_usage(file.parent).free < LITTLE:
+            raise OSError(errno.ENOSPC, "no space left for a checkpoint", str(file)) from error
+        raise
 
 
 def newest(folder: Path) -> tuple[int, dict[str, Any]] | None:

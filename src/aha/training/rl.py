@@ -70,8 +70,9 @@ def one_step(loop: Loop, learner: Learner, engine: Engine, done: int) -> Step:
     """One rollout and its updates, after `done` earlier steps."""
     clock = [time.perf_counter()]
     groups, sampled = roll_out(loop, engine, done)
-    clock += [sampled, time.perf_counter()]
     check_failures(groups, loop.stage.largest_failure_share, done + 1)
+    described = group_metrics(groups)
+    clock += [sampled, time.perf_counter()]
     samples = [sample for group in groups if not group.zero_variance for sample in samples_of(group, loop.stage)]
     scored = sum(a is not None for group in groups for a in group.advantages_G)
     values = learn(loop, learner, samples, scored, done)
@@ -87,7 +88,7 @@ def one_step(loop: Loop, learner: Learner, engine: Engine, done: int) -> Step:
     timing["rollout/tokens_per_s"] = tokens / phases["rollout"]
     if samples:
         timing["learn/tokens_per_s"] = sum(s.n_targets for s in samples) / phases["learn"]
-    values = {**group_metrics(groups), **values, **timing, "memory/rss_gb": memory_gb()}
+    values = {**described, **values, **timing, "memory/rss_gb": memory_gb()}
     return Step(StepMetrics(done + 1, values), groups)
 
 

@@ -12,10 +12,10 @@ def tiny_pretrain() -> Recipe:
         about="makes the embedded base model (1.7 M parameters) on a CPU",
         template="short",
         dtype="fastest",
-        threads=1,  # the same bits on any number of cores, and a second thread would gain a fifth
+        threads=2,
         stages={
             "base": PretrainStage(
-                steps=3400,
+                steps=2100,
                 optimiser=OptimiserChoice(
                     lr=2.5e-3, weight_decay=0.05, warmup_steps=40, schedule="cosine", final_share=0.02,
                     micro_batch_tokens=2048,
@@ -31,7 +31,7 @@ def tiny_small_pretrain() -> Recipe:
     made = tiny_pretrain()
     base = made.stages["base"]
     assert isinstance(base, PretrainStage)
-    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 2400})
+    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 1400})
     return made.model_copy(
         update={
             "name": "tiny-small-pretrain",

@@ -24,7 +24,6 @@ def demo() -> Recipe:
         about="R1-Zero from the embedded base model on a laptop CPU, in minutes",
         model="tiny",
         task="countdown",
-        template="short",
         dtype="fastest",
         stages={
             "zero": RLStage(
