@@ -1,5 +1,6 @@
 # make demo: train R1-Zero from the embedded base model. make test: pass the tests. Both set up .venv first.
 PYTHON ?= python3
+TORCH ?= torch==2.13.0
 VENV := .venv
 AHA := $(VENV)/bin/aha
 
@@ -8,10 +9,11 @@ AHA := $(VENV)/bin/aha
 install: $(VENV)/.installed
 
 # PyTorch comes first and pinned: left to itself, pip takes the newest build with gigabytes of CUDA libraries.
+# TORCH= names another build; one that is already in the environment is kept.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "aha needs Python 3.11 or newer; set PYTHON=" && false)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -c 'import torch' 2>/dev/null || $(VENV)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VENV)/bin/python -c 'import torch' 2>/dev/null || $(VENV)/bin/pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 

@@ -94,9 +94,11 @@ class RLStage(Section):
 
 
 class PretrainStage(Section):
-    """Next-token training of a new tiny model on the generated web."""
+    """Next-token training of a tiny model on the generated web."""
 
     kind: Literal["pretrain"] = "pretrain"
+    start: str = ""  # an earlier pretraining stage to go on from; "": a new model
+    hopeless: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of pages about problems without a solution
     hidden_size: Positive = 192
     layers: Positive = 4
     heads: Positive = 6
@@ -135,8 +137,8 @@ class Recipe(Section):
     def _stages_exist(self) -> Recipe:
         seen = {"base"}
         for name, stage in self.stages.items():
-            start = getattr(stage, "start", "base")
-            if start not in seen:
+            start = stage.start
+            if start and start not in seen:
                 raise ValueError(f"stage {name!r} starts from {start!r}, which does not come before it")
             seen.add(name)
         return self

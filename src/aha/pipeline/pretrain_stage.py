@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from aha.config import PretrainStage
@@ -29,11 +30,9 @@ MAX_TOKENS = 320  # of a response when the finished model is evaluated
 def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
     """Pretrain, or go on from the last checkpoint; returns the stage's result."""
     seed = context.recipe.seed
-    pages = (web.document(random.Random(f"tokenizer {seed} {i}")) for i in range(stage.tokenizer_pages))
-    tokenizer = tiny_tokenizer.train(pages)
-    torch.manual_seed(seed)
+    model, tokenizer = _begin(context, stage)
     learner = TorchLearner(
-        Qwen3ForCausalLM(architecture(stage, tokenizer)).to(context.runtime.device),
+        model.to(context.runtime.device),
         Optimiser(**stage.optimiser.model_dump(exclude={"micro_batch_tokens"}), total_steps=stage.steps),
         pad_id=tokenizer.pad_token_id,
         dtype=context.runtime.dtype,
@@ -55,6 +54,18 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
     # Half the bytes, and no more than training itself saw: its forward passes ran on these rounded weights.
     save(context.folder.model, learner.model, learner.master_weights(), tokenizer, context.runtime.dtype)
     return {"steps": stage.steps, **_evaluate(context, stage)}
+
+
+def _begin(context: Context, stage: PretrainStage) -> tuple[nn.Module, PreTrainedTokenizerFast]:
+    """The model and the tokenizer to go on with: an earlier stage's, or new ones."""
+    if context.start:
+        loaded = load(context.start, context.runtime.device)
+        return loaded.model, loaded.tokenizer
+    seed = context.recipe.seed
+    pages = (web.document(random.Random(f"tokenizer {seed} {i}")) for i in range(stage.tokenizer_pages))
+    tokenizer = tiny_tokenizer.train(pages)
+    torch.manual_seed(seed)
+    return Qwen3ForCausalLM(architecture(stage, tokenizer)), tokenizer
 
 
 def architecture(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
@@ -80,8 +91,8 @@ def _batches(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast, seed: int
     end = tokenizer.eos_token_id
 
     def pages(step: int) -> list[Sample]:
-        rng = random.Random(f"web {seed} {step}")
-        texts = [web.document(rng) for _ in range(stage.pages_per_step)]
+        rng = random.Random(f"web {seed} {stage.start} {step}" if stage.start else f"web {seed} {step}")
+        texts = [web.document(rng, stage.hopeless) for _ in range(stage.pages_per_step)]
         return [whole_text([*ids, end][: stage.context]) for ids in tokenizer(texts).input_ids]
 
     return pages

@@ -43,7 +43,7 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None) -> dict[str
         result: dict[str, Any] = {}
         for number, (name, stage) in enumerate(recipe.stages.items(), 1):
             stage_folder = folder.stage(number, name)
-            start = models[stage.start] if isinstance(stage, RLStage) else ""
+            start = models[stage.start] if stage.start else ""
             inputs = {"stage": _text_digest(stage.model_dump_json()), "start": model_digest(start) if start else None}
             if stage_folder.state().get("inputs", inputs) != inputs:
                 kept = stage_folder.set_aside()

@@ -83,17 +83,14 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def examples(evaluation: Evaluation, count: int) -> list[dict[str, Any]]:
-    """A few rollouts for a reader, of different problems: first one that turned back and was right, where there is."""
-    firsts = []
-    for rollouts, verdicts in zip(evaluation.rollouts_P_K, evaluation.verdicts_P_K, strict=True):
-        pairs = [_example(r, v) for r, v in zip(rollouts, verdicts, strict=True)]
-        turned = [p for p in pairs if p["turned_back"] and p["score"].get("accuracy") == 1.0]
-        firsts.append((not turned, (turned or pairs)[0]))
-    turned_back = [p for plain, p in firsts if not plain][:1]
-    # The others are the first sample of the first problems, chosen by nothing that they say.
-    plain = [_example(r[0], v[0]) for r, v in zip(evaluation.rollouts_P_K, evaluation.verdicts_P_K, strict=True)]
-    rest = [p for p in plain if p["question"] not in {t["question"] for t in turned_back}]
-    return (turned_back + rest)[:count]
+    """A few rollouts to read: one that turned back and was right, then the first samples of the first problems."""
+    groups = [
+        [_example(r, v) for r, v in zip(rollouts, verdicts, strict=True)]
+        for rollouts, verdicts in zip(evaluation.rollouts_P_K, evaluation.verdicts_P_K, strict=True)
+    ]
+    turned = [e for group in groups for e in group if e["turned_back"] and e["score"].get("accuracy") == 1.0][:1]
+    shown = {e["question"] for e in turned}
+    return [*turned, *(group[0] for group in groups if group[0]["question"] not in shown)][:count]
 
 
 def _example(rollout: Rollout, verdict: Verdict) -> dict[str, Any]:

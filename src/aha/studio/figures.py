@@ -118,8 +118,13 @@ def duration(seconds: float) -> str:
 
 
 def _by_k(figures: Figures) -> dict[str, float | str]:
-    """`pass@16` and `cons@16` under the names `pass@k` and `cons@k`."""
+    """`pass@16` and `cons@16` under the names `pass@k` and `cons@k`; neither says anything for one sample."""
     found = dict(figures)
+    if isinstance(k := figures.get("k"), float | int):
+        found["k_text"] = f"{k:.0f}"
+        if k == 1:
+            found.pop("pass@k", None)
+            found.pop("cons@k", None)
     for name, value in figures.items():
         match = re.fullmatch(r"(pass|cons)@(\d+)", name)
         if match and name != "pass@1":

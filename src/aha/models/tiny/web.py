@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aha.tasks import arithmetic, countdown
 from aha.tasks.splits import split_of
@@ -230,13 +230,24 @@ def drill(rng: random.Random) -> str:
     return ", ".join(facts) + "."
 
 
-def document(rng: random.Random) -> str:
-    """One page of the web."""
+def hopeless_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
+    """A countdown problem that has no solution, by an author who goes through all tries in order, once each."""
+    author = replace(author, calculates=True, quits=0.0, orderly=True, remembers=True)
+    numbers = tuple(rng.sample(range(1, 15), 3))
+    reachable = countdown.solutions(numbers, "+-*")
+    target = rng.choice([t for t in range(1, countdown.LARGEST + 1) if t not in reachable])
+    trace, answer = search(rng, author, numbers, target)
+    return countdown.question(numbers, target, author.language), trace, answer
+
+
+def document(rng: random.Random, hopeless: float = 0.0) -> str:
+    """One page of the web; a `hopeless` share of all pages is about problems that have no solution."""
     kind = rng.random()
     if kind < 0.18:
         return drill(rng)
     author = Author.draw(rng)
-    question, trace, answer = (countdown_page if kind < 0.84 else arithmetic_page)(rng, author)
+    page = hopeless_page if kind > 1 - hopeless else countdown_page if kind < 0.84 else arithmetic_page
+    question, trace, answer = page(rng, author)
     return lay_out(rng, author, question, trace, answer)
 
 

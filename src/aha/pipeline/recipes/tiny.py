@@ -21,7 +21,18 @@ def tiny_pretrain() -> Recipe:
                     micro_batch_tokens=2048,
                 ),
                 evaluation=EvaluationChoice(problems=1000, samples=1),
-            )
+            ),
+            # Without these pages no author ever comes to the end of a search, and a policy that does rambles on.
+            "ending": PretrainStage(
+                start="base",
+                hopeless=0.04,
+                steps=500,
+                optimiser=OptimiserChoice(
+                    lr=8e-4, weight_decay=0.05, warmup_steps=20, schedule="cosine", final_share=0.02,
+                    micro_batch_tokens=2048,
+                ),
+                evaluation=EvaluationChoice(problems=1000, samples=1),
+            ),
         },
     )  # fmt: skip
 
@@ -31,11 +42,13 @@ def tiny_small_pretrain() -> Recipe:
     made = tiny_pretrain()
     base = made.stages["base"]
     assert isinstance(base, PretrainStage)
-    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 1400})
+    ending = made.stages["ending"]
+    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 700})
     return made.model_copy(
         update={
             "name": "tiny-small-pretrain",
+            "threads": 1,
             "about": "makes the smaller sibling (0.5 M parameters) on a CPU",
-            "stages": {"base": small},
+            "stages": {"base": small, "ending": ending.model_copy(update={"steps": 100})},
         }
     )
