@@ -54,7 +54,6 @@ def apply(runtime: Runtime) -> None:
     """Set threads, deterministic algorithms and the allocator for this process."""
     torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a third of a step
     keep_freed_memory()
 
 

@@ -43,12 +43,12 @@ def tiny_small_pretrain() -> Recipe:
     base = made.stages["base"]
     assert isinstance(base, PretrainStage)
     ending = made.stages["ending"]
-    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 700})
+    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 300})
     return made.model_copy(
         update={
             "name": "tiny-small-pretrain",
             "threads": 1,
             "about": "makes the smaller sibling (0.5 M parameters) on a CPU",
-            "stages": {"base": small, "ending": ending.model_copy(update={"steps": 100})},
+            "stages": {"base": small, "ending": ending.model_copy(update={"steps": 60})},
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aha.config import EvaluationChoice, OptimiserChoice, Recipe, RLStage, Rollouts
+from aha.config import AlgorithmChoice, EvaluationChoice, OptimiserChoice, Recipe, RLStage, Rollouts
 
 
 def zero() -> Recipe:
@@ -28,9 +28,11 @@ def demo() -> Recipe:
         dtype="fastest",
         stages={
             "zero": RLStage(
-                steps=40,
+                steps=36,
                 rollouts=Rollouts(max_tokens=320),
-                optimiser=OptimiserChoice(lr=1.5e-4, schedule="cosine", micro_batch_tokens=2048),
+                # A short way out (a guess, a missing tag) is what is to be unlearned: it counts as much as a long search.
+                algorithm=AlgorithmChoice(aggregation="sequence-mean"),
+                optimiser=OptimiserChoice(lr=1.5e-4, schedule="cosine", final_share=0.3, micro_batch_tokens=2048),
                 evaluation=EvaluationChoice(problems=250, samples=16, every=10),
                 checkpoint_every=5,
             )
