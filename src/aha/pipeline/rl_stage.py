@@ -32,7 +32,10 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     loop = Loop(stage, context.task, context.recipe.seed, context.runtime.dtype_name, dialogue)
     learner = TorchLearner(
         loaded.fresh_copy(),
-        Optimiser(**stage.optimiser.model_dump(exclude={"micro_batch_tokens"}), total_steps=stage.steps),
+        Optimiser(
+            **stage.optimiser.model_dump(exclude={"micro_batch_tokens"}),
+            total_steps=stage.steps * stage.algorithm.updates_per_rollout,
+        ),
         pad_id=loaded.pad_id,
         dtype=context.runtime.dtype,
         micro_batch_tokens=stage.optimiser.micro_batch_tokens,

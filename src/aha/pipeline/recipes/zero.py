@@ -30,9 +30,9 @@ def demo() -> Recipe:
             "zero": RLStage(
                 steps=36,
                 rollouts=Rollouts(max_tokens=320),
-                # A short way out (a guess, a missing tag) is what is to be unlearned: it counts as much as a long search.
-                algorithm=AlgorithmChoice(aggregation="sequence-mean"),
-                optimiser=OptimiserChoice(lr=1.5e-4, schedule="cosine", final_share=0.3, micro_batch_tokens=2048),
+                # As in the paper, a rollout is split into minibatches of one update each: two, for its 512 samples.
+                algorithm=AlgorithmChoice(updates_per_rollout=2),
+                optimiser=OptimiserChoice(lr=1.5e-4, schedule="cosine", micro_batch_tokens=2048),
                 evaluation=EvaluationChoice(problems=250, samples=16, every=10),
                 checkpoint_every=5,
             )
