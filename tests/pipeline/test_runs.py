@@ -167,6 +167,7 @@ def test_what_cannot_be_used_is_named(tiny: TinyFactory, tmp_path: Path) -> None
         ("task=countdwon", "did you mean 'countdown'"),
         ("rewards.acuracy=1", "did you mean 'accuracy'"),
         ("rollouts.max_tokens=4000", "context of 256"),
+        ("algorithm.options.kl_bet=1", "did you mean 'kl_beta'"),
         ("template=shor", "did you mean 'short'"),
         ("device=quantum", "unknown device 'quantum'"),
     ]

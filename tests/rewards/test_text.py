@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.rewards.text import REFLECTION_EN, REFLECTION_ZH, arithmetic_right, claims, mixes_languages, reflection_words
+from aha.rewards.text import (
+    REFLECTION_EN,
+    REFLECTION_ZH,
+    arithmetic_right,
+    claims,
+    mixes_languages,
+    reflection_words,
+    turns_back,
+)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +132,8 @@ def test_measurements_are_linear(part: str) -> None:
     began = time.perf_counter()
     claims(text), mixes_languages(text), reflection_words(text)
     assert time.perf_counter() - began < 3.0
+
+
+def test_turning_back_is_not_checking() -> None:
+    assert turns_back("8+7=15 no. but wait, 3*5=15") and turns_back("不行。等等，3*5=15")
+    assert not turns_back("3*5=15 yes! let me check, verify, 检查")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from aha.algorithms.table import algorithm
 from aha.config import RLStage
 from aha.engines.native.engine import NativeEngine
 from aha.errors import RunFailed
@@ -25,7 +26,8 @@ SAMPLES_SHOWN = 3
 def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     """Train, or go on from the last checkpoint; returns the stage's result."""
     for name in stage.rewards:
-        find(name)  # an unknown one is refused before anything is sampled
+        find(name)  # an unknown one is refused before anything is sampled, and so is an algorithm's option
+    algorithm(stage.algorithm.name).bind(stage.algorithm.options)
     loaded = load(context.start, context.runtime.device)
     dialogue = dialogue_of(loaded, context.recipe.template)
     engine = engine_of(loaded, context.runtime, stage.rollouts.slots)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aha.evaluation.evaluate import Evaluation
-from aha.rewards.text import reflection_words
+from aha.rewards.text import turns_back
 from aha.types import Abstain, Failed, Group, Outcome, Rollout, Score, Verdict
 
 
@@ -101,5 +101,5 @@ def _example(rollout: Rollout, verdict: Verdict) -> dict[str, Any]:
         "score": scores,
         "why": {name: _outcome(o)["why"] for name, o in verdict.outcomes.items()},
         "length": len(rollout.completion.ids),
-        "turned_back": reflection_words(rollout.parsed.reasoning) > 0,
+        "turned_back": turns_back(rollout.parsed.reasoning),
     }

@@ -15,10 +15,12 @@ REFLECTION_EN = ("wait", "mistake", "however", "but", "retry", "error", "verify"
 REFLECTION_ZH = (
     "等等", "等一下", "错误", "然而", "但是", "不过", "重试", "验证", "不对", "错了", "评估", "检查",
 )  # fmt: skip
-_REFLECTION = re.compile(
+REFLECTION = re.compile(
     rf"(?<![a-z])(?:{'|'.join(REFLECTION_EN)})(?![a-z])|{'|'.join(sorted(REFLECTION_ZH, key=len, reverse=True))}",
     re.IGNORECASE | re.ASCII,
 )
+
+_TURNING = frozenset(("wait", "however", "but", "mistake", "retry", "等等", "等一下", "然而", "但是", "不过", "重试"))
 
 _TAG = re.compile(r"</?[a-z]+>|<\|[^<>|]*\|>", re.IGNORECASE | re.ASCII)
 _INLINE_CODE = re.compile(r"`[^`\n]*`")
@@ -38,7 +40,12 @@ SIDE = 60  # tokens; a longer side makes no claim
 
 def reflection_words(text: str) -> int:
     """Places where the text turns back on itself: whole English words in any case, Chinese words as they stand."""
-    return sum(1 for _ in _REFLECTION.finditer(text))
+    return sum(1 for _ in REFLECTION.finditer(text))
+
+
+def turns_back(text: str) -> bool:
+    """Whether the text gives up a way for another one, aloud; going over a result once more is not that."""
+    return any(match[0].lower() in _TURNING for match in REFLECTION.finditer(text))
 
 
 def mixes_languages(text: str) -> bool:
@@ -114,26 +121,37 @@ def _glued(tokens: list[re.Match[str]], first: int) -> bool:
     return tokens[first].end() == tokens[first + 1].start()
 
 
-def _left(tokens: list[re.Match[str]], equals: int) -> int | None:
-    """Where the expression that ends before `equals` begins, or None where there is no whole one."""
-    begin, depth, awaited = None, 0, True  # awaited: an operand
-    stop = equals - 1
-    while stop >= 0:
-        word = tokens[stop][0]
+def _scan(tokens: list[re.Match[str]], equals: int, step: int) -> tuple[int, int, bool] | None:
+    """Read one side outwards from `equals`: its last token, the place where reading stopped, whether an operator hangs.
+
+    None where no expression is whole. `step` is -1 for the left side, 1 for the right, which may begin with a sign.
+    """
+    opening, closing = "()" if step > 0 else ")("
+    last, depth, awaited = None, 0, True  # awaited: an operand
+    place = equals + step
+    while 0 <= place < len(tokens):
+        word = tokens[place][0]
         if awaited and _is_whole(word):
             awaited = False
-        elif awaited and word == ")":
+        elif awaited and word == opening:
             depth += 1
-        elif not awaited and depth and word == "(":
+        elif not awaited and depth and word == closing:
             depth -= 1
         elif not awaited and word in _OPERATORS:
             awaited = True
-        else:
+        elif not (place == equals + 1 and word in _MINUS):
             break
-        begin = stop if depth == 0 and not awaited else begin
-        stop -= 1
-    if begin is None or depth or equals - begin > SIDE:
+        last = place if depth == 0 and not awaited else last
+        place += step
+    return None if last is None or depth or abs(last - equals) > SIDE else (last, place, awaited)
+
+
+def _left(tokens: list[re.Match[str]], equals: int) -> int | None:
+    """Where the expression that ends before `equals` begins, or None where there is no whole one."""
+    found = _scan(tokens, equals, -1)
+    if found is None:
         return None
+    begin, stop, awaited = found
     return _with_sign(tokens, begin, stop) if awaited else _unless_glued(tokens, begin, stop)
 
 
@@ -162,24 +180,11 @@ def _unless_glued(tokens: list[re.Match[str]], begin: int, stop: int) -> int | N
 
 def _right(tokens: list[re.Match[str]], equals: int) -> int | None:
     """Where the expression that begins after `equals` ends (exclusive), or None where there is no whole one."""
-    end, depth, awaited = None, 0, True
-    stop = equals + 1
-    while stop < len(tokens):
-        word = tokens[stop][0]
-        if awaited and _is_whole(word):
-            awaited = False
-        elif awaited and word == "(":
-            depth += 1
-        elif not awaited and depth and word == ")":
-            depth -= 1
-        elif not awaited and word in _OPERATORS:
-            awaited = True
-        elif not (stop == equals + 1 and word in _MINUS):
-            break
-        end = stop + 1 if depth == 0 and not awaited else end
-        stop += 1
-    if end is None or depth or end - equals > SIDE:
+    found = _scan(tokens, equals, 1)
+    if found is None:
         return None
+    last, stop, awaited = found
+    end = last + 1
     if stop == len(tokens):
         return end
     word = tokens[stop][0]

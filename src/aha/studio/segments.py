@@ -13,15 +13,12 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from aha.rewards.text import REFLECTION_EN, REFLECTION_ZH
+from aha.rewards.text import REFLECTION
 
 Kind = Literal["think", "answer", "plain", "tag", "turn"]
 
 _TAG = re.compile(r"(</?(?:think|answer)>)")
-_TURN = re.compile(
-    rf"((?<![a-z])(?:{'|'.join(REFLECTION_EN)})(?![a-z])|{'|'.join(sorted(REFLECTION_ZH, key=len, reverse=True))})",
-    re.IGNORECASE | re.ASCII,
-)
+_TURN = re.compile(f"({REFLECTION.pattern})", REFLECTION.flags)
 _DIRECTION = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 _KEPT = {"\n", "\t", "\u200c", "\u200d"}
 
