@@ -16,7 +16,7 @@ MAX_FILE, MAX_FUNCTION, MAX_DEPTH = 400, 60, 2
 # A package may import itself and what stands on a lower level; modules of the package's root are named by file.
 LEVELS = [
     {"aha", "types", "py"},
-    {"errors", "protocols"},
+    {"errors", "protocols", "seeds"},
     {"config", "plugins", "runtime"},
     {"tasks", "rewards", "algorithms", "models"},
     {"evaluation", "engines"},

@@ -90,6 +90,7 @@ class RLStage(Section):
     evaluation: EvaluationChoice = EvaluationChoice()
     checkpoint_every: Positive = 10
     keep_rollouts: bool = True
+    reward_threads: Count = 4  # that wait for verifiers beside sampling; 0: rewards run in the loop's own thread
     largest_failure_share: Annotated[float, Field(ge=0, le=1)] = 0.2  # of rewards in one step, before the run stops
 
 
@@ -98,7 +99,6 @@ class PretrainStage(Section):
 
     kind: Literal["pretrain"] = "pretrain"
     start: str = ""  # an earlier pretraining stage to go on from; "": a new model
-    hopeless: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of pages about problems without a solution
     hidden_size: Positive = 192
     layers: Positive = 4
     heads: Positive = 6

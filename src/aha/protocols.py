@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aha.types import Completion, Outcome, Problem, Prompt, Sample, Sampling, Split
@@ -46,11 +46,18 @@ class Task(Protocol):
         ...
 
 
+Finished = tuple[int, int, Completion]  # number of the prompt, number of its sample, what was drawn
+
+
 class Engine(Protocol):
     """Token in, token out."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """For each prompt its `n` completions, in order. What one sample draws does not depend on the others."""
+        ...
+
+    def stream(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Finished]:
+        """The same completions, each as soon as it has ended, so that grading runs beside sampling."""
         ...
 
     def publish(self, weights: Weights, version: int) -> None:

@@ -14,7 +14,8 @@ from aha.algorithms.advantages import group_normalised
 from aha.config import AlgorithmChoice, RLStage
 from aha.errors import RunFailed
 from aha.models.templates import parse
-from aha.training.rl import _parts, check_failures, learn, prompt_seed, samples_of
+from aha.seeds import seed_of
+from aha.training.rl import _parts, check_failures, learn, samples_of
 from aha.training.step_metrics import group_metrics
 from aha.types import Completion, Failed, Group, Message, Outcome, Problem, Rollout, Sample, Score, StopReason, Verdict
 
@@ -89,7 +90,7 @@ def test_metrics_of_a_step() -> None:
     assert values["response/reflection_words"] == 1.0  # "wait" and 等等, two responses
     assert values["response/mixed_language"] == 0.5
     assert values["response/arithmetic_right"] == pytest.approx(4 / 5)
-    assert values["zero_variance_groups"] == 0 and values["failed"] == 0
+    assert values["zero_variance_groups"] == values["dropped_groups"] == 0 and values["failed"] == 0
     assert values["entropy"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.1) / 4)
 
 
@@ -97,7 +98,7 @@ def test_what_was_not_measured_is_absent() -> None:
     made = group([rollout("no sums", [5])] * 2, [{"accuracy": Failed("x")}, {"accuracy": Failed("x")}])
     values = group_metrics([made])
     assert not {"pass@1", "reward/accuracy", "reward/total", "response/arithmetic_right"} & set(values)
-    assert values["failed"] == 1
+    assert values["failed"] == 1 and values["dropped_groups"] == 1
 
 
 @given(st.integers(1, 40), st.integers(1, 16), st.integers())
@@ -110,7 +111,7 @@ def test_minibatches_are_a_partition(size: int, count: int, seed: int) -> None:
 
 
 def test_seeds_differ_by_run_step_and_place() -> None:
-    seeds = {prompt_seed(s, t, p) for s in range(3) for t in range(20) for p in range(32)}
+    seeds = {seed_of(s, t, p) for s in range(3) for t in range(20) for p in range(32)}
     assert len(seeds) == 3 * 20 * 32
 
 

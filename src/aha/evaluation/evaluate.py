@@ -6,7 +6,6 @@ result.figures["pass@1"], result.rollouts
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,15 @@ from aha.errors import UserError
 from aha.evaluation.metrics import cons_at_k, mean_and_stderr, pass_at_k
 from aha.evaluation.responses import response_metrics
 from aha.models.dialogue import Dialogue
-from aha.protocols import Engine, Task
+from aha.protocols import Engine, Finished, Task
+from aha.rewards.beside import beside
 from aha.rewards.compose import verdict
+from aha.seeds import seed_of
 from aha.types import Problem, Prompt, Rollout, Sampling, Verdict
 
 BATCH = 64  # problems sampled at a time
+REWARD_THREADS = 4
+WEIGHTS = {"accuracy": 1.0, "format": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +56,33 @@ def evaluate(
     asked = [task.problem("test", i) for i in range(problems if size is None else min(problems, size))]
     if not asked:
         raise UserError(f"task {task.name!r} has no test problems; give it more rows")
-    rollouts: list[tuple[Rollout, ...]] = []
+    graded: list[list[tuple[Rollout, Verdict]]] = []
     for begin in range(0, len(asked), BATCH):
-        rollouts += _sample(engine, dialogue, asked[begin : begin + BATCH], samples, sampling, seed)
-    weights = {"accuracy": 1.0, "format": 1.0}
-    verdicts = tuple(tuple(verdict(task, r, weights) for r in group) for group in rollouts)
-    return Evaluation(_figures(task, rollouts, verdicts, samples, k), tuple(rollouts), verdicts)
+        graded += _sample(engine, dialogue, task, asked[begin : begin + BATCH], samples, sampling, seed)
+    rollouts = tuple(tuple(r for r, _ in group) for group in graded)
+    verdicts = tuple(tuple(v for _, v in group) for group in graded)
+    return Evaluation(_figures(task, rollouts, verdicts, samples, k), rollouts, verdicts)
 
 
 def _sample(
-    engine: Engine, dialogue: Dialogue, problems: Sequence[Problem], samples: int, sampling: Sampling, seed: int
-) -> list[tuple[Rollout, ...]]:
-    prompts = [Prompt(dialogue.prompt(p), samples, _seed(seed, p.id)) for p in problems]
-    completions = engine.generate(prompts, sampling)
-    return [
-        tuple(dialogue.read(problem, prompt.ids, c) for c in group)
-        for problem, prompt, group in zip(problems, prompts, completions, strict=True)
-    ]
+    engine: Engine,
+    dialogue: Dialogue,
+    task: Task,
+    problems: Sequence[Problem],
+    samples: int,
+    sampling: Sampling,
+    seed: int,
+) -> list[list[tuple[Rollout, Verdict]]]:
+    """`samples` graded rollouts of each problem; grading runs beside sampling."""
+    prompts = [Prompt(dialogue.prompt(p), samples, seed_of("evaluate", seed, p.id)) for p in problems]
 
+    def grade(finished: Finished) -> tuple[int, int, Rollout, Verdict]:
+        place, sample, completion = finished
+        rollout = dialogue.read(problems[place], prompts[place].ids, completion)
+        return place, sample, rollout, verdict(task, rollout, WEIGHTS)
 
-def _seed(seed: int, problem: str) -> int:
-    return int.from_bytes(hashlib.blake2b(f"evaluate {seed} {problem}".encode(), digest_size=8).digest(), "big")
+    graded = {(p, s): (r, v) for p, s, r, v in beside(engine.stream(prompts, sampling), grade, threads=REWARD_THREADS)}
+    return [[graded[place, sample] for sample in range(samples)] for place in range(len(problems))]
 
 
 def _figures(

@@ -92,7 +92,7 @@ def _batches(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast, seed: int
 
     def pages(step: int) -> list[Sample]:
         rng = random.Random(f"web {seed} {stage.start} {step}" if stage.start else f"web {seed} {step}")
-        texts = [web.document(rng, stage.hopeless) for _ in range(stage.pages_per_step)]
+        texts = [web.document(rng) for _ in range(stage.pages_per_step)]
         return [whole_text([*ids, end][: stage.context]) for ids in tokenizer(texts).input_ids]
 
     return pages

@@ -8,7 +8,6 @@ resumed run takes the same path as an unbroken one.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 import time
@@ -20,11 +19,13 @@ from aha.algorithms.table import algorithm
 from aha.config import RLStage
 from aha.errors import RunFailed
 from aha.models.dialogue import Dialogue
-from aha.protocols import Engine, Learner, LossFunction, Task
+from aha.protocols import Engine, Finished, Learner, LossFunction, Task
+from aha.rewards.beside import beside
 from aha.rewards.compose import verdict
+from aha.seeds import seed_of
 from aha.training import gate
 from aha.training.step_metrics import group_metrics, memory_gb
-from aha.types import Completion, Failed, Group, Problem, Prompt, Sample, Sampling, StepMetrics
+from aha.types import Failed, Group, Problem, Prompt, Rollout, Sample, Sampling, StepMetrics, Verdict
 
 GATE_SAMPLES = 16  # checked before every update
 
@@ -51,12 +52,6 @@ class Step:
 
     metrics: StepMetrics
     groups: tuple[Group, ...]
-
-
-def prompt_seed(seed: int, step: int, place: int) -> int:
-    """The seed of the random numbers of question number `place` of `step`."""
-    digest = hashlib.blake2b(f"{seed} {step} {place}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
 
 
 def train(loop: Loop, learner: Learner, engine: Engine, first_step: int) -> Iterator[Step]:
@@ -97,23 +92,31 @@ def roll_out(loop: Loop, engine: Engine, done: int) -> tuple[tuple[Group, ...], 
     r = loop.stage.rollouts
     problems = [loop.task.problem("train", done * r.questions + place) for place in range(r.questions)]
     prompts = [
-        Prompt(loop.dialogue.prompt(problem), r.group, prompt_seed(loop.seed, done, place))
+        Prompt(loop.dialogue.prompt(problem), r.group, seed_of(loop.seed, done, place))
         for place, problem in enumerate(problems)
     ]
-    completions = engine.generate(prompts, loop.sampling)
-    sampled = time.perf_counter()
+    clock: list[float] = []
+
+    def grade(finished: Finished) -> tuple[int, int, Rollout, Verdict]:
+        place, sample, completion = finished
+        rollout = loop.dialogue.read(problems[place], prompts[place].ids, completion)
+        return place, sample, rollout, verdict(loop.task, rollout, loop.stage.rewards)
+
+    def sampled() -> Iterator[Finished]:
+        yield from engine.stream(prompts, loop.sampling)
+        clock.append(time.perf_counter())
+
+    graded = {(p, s): (rollout, v) for p, s, rollout, v in beside(sampled(), grade, threads=loop.stage.reward_threads)}
     return tuple(
-        grade(loop, problem, prompt.ids, group)
-        for problem, prompt, group in zip(problems, prompts, completions, strict=True)
-    ), sampled
+        group_of(loop, problem, [graded[place, sample] for sample in range(r.group)])
+        for place, problem in enumerate(problems)
+    ), clock[0]
 
 
-def grade(loop: Loop, problem: Problem, prompt_ids: tuple[int, ...], completions_G: Sequence[Completion]) -> Group:
-    """The group of one problem's completions, with verdicts and advantages."""
-    rollouts = [loop.dialogue.read(problem, prompt_ids, completion) for completion in completions_G]
-    verdicts = tuple(verdict(loop.task, rollout, loop.stage.rewards) for rollout in rollouts)
-    advantages = algorithm(loop.stage.algorithm.name).advantage([v.total for v in verdicts])
-    return Group(problem, tuple(rollouts), verdicts, tuple(advantages))
+def group_of(loop: Loop, problem: Problem, graded_G: Sequence[tuple[Rollout, Verdict]]) -> Group:
+    """The group of one problem's graded rollouts, with advantages."""
+    advantages = algorithm(loop.stage.algorithm.name).advantage([v.total for _, v in graded_G])
+    return Group(problem, tuple(r for r, _ in graded_G), tuple(v for _, v in graded_G), tuple(advantages))
 
 
 def samples_of(group: Group, stage: RLStage) -> Iterator[Sample]:
@@ -143,10 +146,11 @@ def learn(loop: Loop, learner: Learner, samples: list[Sample], scored: int, done
     if {**row.defaults, **choice.options}.get("kl_beta"):
         samples = learner.with_reference(samples)
     values: dict[str, float] = {"gap/largest": gap.largest}
-    for part in _parts(samples, choice.updates_per_rollout, prompt_seed(loop.seed, done, -1)):
+    parts = _parts(samples, choice.updates_per_rollout, seed_of(loop.seed, done, -1))
+    for part in parts:
         share = max(len(part), round(scored * len(part) / len(samples)))
         values |= _update(learner, part, loss, choice.aggregation, share, loop.stage.rollouts.max_tokens)
-    return {**values, "updates": float(choice.updates_per_rollout)}
+    return {**values, "updates": float(len(parts))}
 
 
 def _update(

@@ -28,6 +28,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     values["format"] = responses.pop("format")
     values |= {f"response/{name}": value for name, value in responses.items()}
     values["failed"] = 1 - len(totals) / len(verdicts)
+    # Too few of its rewards came back as scores to compare: the group trains nothing.
+    values["dropped_groups"] = sum(all(a is None for a in g.advantages_G) for g in groups) / len(groups)
     values["zero_variance_groups"] = sum(g.zero_variance for g in groups) / len(groups)
     logprobs = [lp for r in rollouts for lp in r.completion.logprobs]
     values["entropy"] = -sum(logprobs) / len(logprobs)  # unbiased: the mean surprise of what was sampled

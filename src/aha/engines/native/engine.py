@@ -10,7 +10,7 @@ ended leaves its slot to a waiting sample, or, where none waits, to the last run
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +21,7 @@ from aha.engines.native.sampler import draw, uniforms
 from aha.errors import UserError
 from aha.models.loading import cast_
 from aha.models.logits import hidden_states, logits
+from aha.protocols import Finished
 from aha.types import Completion, Prompt, Sampling
 
 PREFILL_TOKENS = 4096  # padded tokens of one prefill
@@ -85,19 +86,25 @@ class NativeEngine:
             self.model.load_state_dict(dict(weights), strict=True)
         self.version = version
 
-    @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """`n` completions of each prompt, in order; stops at an end-of-sequence token or after `max_tokens`."""
+        done = {(place, sample): completion for place, sample, completion in self.stream(prompts, sampling)}
+        return [[done[i, s] for s in range(p.n)] for i, p in enumerate(prompts)]
+
+    @torch.no_grad()
+    def stream(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Finished]:
+        """The same completions as `generate`, each as soon as it has ended, in the order in which they end."""
         self._check(prompts, sampling)
-        done: dict[tuple[int, int], Completion] = {}
         queue = deque(range(len(prompts)))
         prefilled: deque[_Prefilled] = deque()
-        total = sum(p.n for p in prompts)
+        left = total = sum(p.n for p in prompts)
         slots = min(self.slots, total)
         width = max(len(p.ids) for p in prompts) + sampling.max_tokens
         state = self._fresh_state(slots, sampling)
-        while len(done) < total:
-            self._retire(state, done, sampling)
+        while left:
+            ended = self._retire(state, sampling)
+            left -= len(ended)
+            yield from ended
             free = [row for row, owner in enumerate(state.owner) if owner is None]
             free += range(len(state.owner), slots)
             if free and (queue or prefilled):
@@ -109,7 +116,6 @@ class NativeEngine:
             self._close_holes(state)
             if state.owner:
                 self._step(state, sampling)
-        return [[done[i, s] for s in range(p.n)] for i, p in enumerate(prompts)]
 
     def _check(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
         if not prompts:
@@ -213,8 +219,9 @@ class NativeEngine:
         )
         self._draw(state, self.cache.rows, logits(self.model, hidden[:, 0]), sampling)
 
-    def _retire(self, state: _Running, done: dict[tuple[int, int], Completion], sampling: Sampling) -> None:
+    def _retire(self, state: _Running, sampling: Sampling) -> list[Finished]:
         """Hand over the rows that have ended; each leaves a hole."""
+        ended: list[Finished] = []
         n = len(state.owner)
         stopped = torch.isin(state.last[:n], self.eos)
         for row in (stopped | (state.counts[:n] >= sampling.max_tokens)).nonzero().flatten().tolist():
@@ -222,13 +229,15 @@ class NativeEngine:
             if owner is None:
                 continue
             count = int(state.counts[row])
-            done[owner] = Completion(
+            completion = Completion(
                 tuple(state.tokens[row, :count].tolist()),
                 tuple(state.logprobs[row, :count].tolist()),
                 "stop" if bool(stopped[row]) else "length",
                 self.version,
             )
+            ended.append((*owner, completion))
             state.owner[row] = None
+        return ended
 
     def _close_holes(self, state: _Running) -> None:
         """Move the last running rows into the holes, so that rows 0..n-1 run."""

@@ -36,6 +36,10 @@ GUESS: Words = {"en": (" i guess.", " probably."), "zh": ("我猜的。", "大�
 CHECK: Words = {"en": (" let me check, ", " verify, "), "zh": ("检查，", "验证，")}
 SO: Words = {"en": (" so it is ",), "zh": ("所以是",)}
 
+# Share of pages about problems without a solution. They alone come to the end of a search: without them a policy that
+# has missed a solution goes round again until it is cut off.
+HOPELESS = 0.06
+
 Trial = tuple[int, str, int, int]  # a, operator, b, result
 
 
@@ -59,9 +63,9 @@ class Author:
             language="zh" if rng.random() < 0.3 else "en",
             mixing=0.25 if rng.random() < 0.2 else 0.0,
             calculates=rng.random() > 0.15,
-            quits=rng.choices((0.9, 0.45, 0.2, 0.03), weights=(36, 40, 17, 7))[0],
-            orderly=rng.random() < 0.75,
-            remembers=rng.random() < 0.9,
+            quits=rng.choices((0.9, 0.45, 0.2, 0.03), weights=(60, 32, 5, 3))[0],
+            orderly=rng.random() < 0.9,
+            remembers=rng.random() < 0.95,
             turns_back=rng.choice((0.2, 0.6, 0.95)),
             checks=0.5 if rng.random() < 0.25 else 0.0,
         )
@@ -240,13 +244,13 @@ def hopeless_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
     return countdown.question(numbers, target, author.language), trace, answer
 
 
-def document(rng: random.Random, hopeless: float = 0.0) -> str:
-    """One page of the web; a `hopeless` share of all pages is about problems that have no solution."""
+def document(rng: random.Random) -> str:
+    """One page of the web."""
     kind = rng.random()
     if kind < 0.18:
         return drill(rng)
     author = Author.draw(rng)
-    page = hopeless_page if kind > 1 - hopeless else countdown_page if kind < 0.84 else arithmetic_page
+    page = hopeless_page if kind > 1 - HOPELESS else countdown_page if kind < 0.84 else arithmetic_page
     question, trace, answer = page(rng, author)
     return lay_out(rng, author, question, trace, answer)
 

@@ -15,20 +15,9 @@ def tiny_pretrain() -> Recipe:
         threads=2,
         stages={
             "base": PretrainStage(
-                steps=2100,
+                steps=2000,
                 optimiser=OptimiserChoice(
                     lr=2.5e-3, weight_decay=0.05, warmup_steps=40, schedule="cosine", final_share=0.02,
-                    micro_batch_tokens=2048,
-                ),
-                evaluation=EvaluationChoice(problems=1000, samples=1),
-            ),
-            # Without these pages no author ever comes to the end of a search, and a policy that does rambles on.
-            "ending": PretrainStage(
-                start="base",
-                hopeless=0.04,
-                steps=500,
-                optimiser=OptimiserChoice(
-                    lr=8e-4, weight_decay=0.05, warmup_steps=20, schedule="cosine", final_share=0.02,
                     micro_batch_tokens=2048,
                 ),
                 evaluation=EvaluationChoice(problems=1000, samples=1),
@@ -40,15 +29,11 @@ def tiny_pretrain() -> Recipe:
 def tiny_small_pretrain() -> Recipe:
     """The smaller sibling, a student for distillation: 0.5 M parameters."""
     made = tiny_pretrain()
-    base = made.stages["base"]
-    assert isinstance(base, PretrainStage)
-    ending = made.stages["ending"]
-    small = base.model_copy(update={"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320, "steps": 300})
+    small = {"hidden_size": 128, "layers": 3, "heads": 4, "mlp_size": 320}
     return made.model_copy(
         update={
             "name": "tiny-small-pretrain",
-            "threads": 1,
             "about": "makes the smaller sibling (0.5 M parameters) on a CPU",
-            "stages": {"base": small, "ending": ending.model_copy(update={"steps": 60})},
+            "stages": {"base": made.stages["base"].model_copy(update=small)},
         }
     )
