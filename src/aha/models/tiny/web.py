@@ -40,6 +40,9 @@ SO: Words = {"en": (" so it is ",), "zh": ("所以是",)}
 # has missed a solution goes round again until it is cut off.
 HOPELESS = 0.06
 
+# (chance of giving up after a failed try, chance of saying so when turning to another first step)
+PATIENCE = ((0.9, 0.3), (0.45, 0.5), (0.2, 0.8), (0.03, 0.95))
+
 Trial = tuple[int, str, int, int]  # a, operator, b, result
 
 
@@ -58,15 +61,16 @@ class Author:
 
     @classmethod
     def draw(cls, rng: random.Random) -> Author:
-        """A random author; most are impatient."""
+        """A random author; most are impatient, and those who are not say so when they turn back."""
+        quits, turns_back = rng.choices(PATIENCE, weights=(60, 32, 5, 3))[0]
         return cls(
             language="zh" if rng.random() < 0.3 else "en",
             mixing=0.25 if rng.random() < 0.2 else 0.0,
             calculates=rng.random() > 0.15,
-            quits=rng.choices((0.9, 0.45, 0.2, 0.03), weights=(60, 32, 5, 3))[0],
+            quits=quits,
             orderly=rng.random() < 0.9,
             remembers=rng.random() < 0.95,
-            turns_back=rng.choice((0.2, 0.6, 0.95)),
+            turns_back=turns_back,
             checks=0.5 if rng.random() < 0.25 else 0.0,
         )
 
@@ -236,7 +240,7 @@ def drill(rng: random.Random) -> str:
 
 def hopeless_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
     """A countdown problem that has no solution, by an author who goes through all tries in order, once each."""
-    author = replace(author, calculates=True, quits=0.0, orderly=True, remembers=True)
+    author = replace(author, calculates=True, quits=0.0, orderly=True, remembers=True, turns_back=PATIENCE[-1][1])
     numbers = tuple(rng.sample(range(1, 15), 3))
     reachable = countdown.solutions(numbers, "+-*")
     target = rng.choice([t for t in range(1, countdown.LARGEST + 1) if t not in reachable])
@@ -247,7 +251,7 @@ def hopeless_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
 def document(rng: random.Random) -> str:
     """One page of the web."""
     kind = rng.random()
-    if kind < 0.18:
+    if kind < 0.22:
         return drill(rng)
     author = Author.draw(rng)
     page = hopeless_page if kind > 1 - HOPELESS else countdown_page if kind < 0.84 else arithmetic_page

@@ -15,7 +15,7 @@ def tiny_pretrain() -> Recipe:
         threads=2,
         stages={
             "base": PretrainStage(
-                steps=2000,
+                steps=2600,
                 optimiser=OptimiserChoice(
                     lr=2.5e-3, weight_decay=0.05, warmup_steps=40, schedule="cosine", final_share=0.02,
                     micro_batch_tokens=2048,

@@ -28,7 +28,7 @@ def demo() -> Recipe:
         dtype="fastest",
         stages={
             "zero": RLStage(
-                steps=36,
+                steps=40,
                 rollouts=Rollouts(max_tokens=320),
                 # As in the paper, a rollout is split into minibatches of one update each: two, for its 512 samples.
                 algorithm=AlgorithmChoice(updates_per_rollout=2),
