@@ -17,8 +17,7 @@ def zero() -> Recipe:
 def demo() -> Recipe:
     """R1-Zero of the embedded base model on countdown, in minutes on 2 cores.
 
-    A 2 M model takes a learning rate that a 671 B one does not (3e-4 is too much: its arithmetic goes), and 320 tokens
-    hold its longest search.
+    A 2 M model takes a learning rate that a 671 B one does not, and 320 tokens hold its longest search.
     """
     return Recipe(
         name="demo",
@@ -32,7 +31,7 @@ def demo() -> Recipe:
                 rollouts=Rollouts(max_tokens=320),
                 # As in the paper, a rollout is split into minibatches of one update each: two, for its 512 samples.
                 algorithm=AlgorithmChoice(updates_per_rollout=2),
-                optimiser=OptimiserChoice(lr=1.5e-4, schedule="cosine", micro_batch_tokens=2048),
+                optimiser=OptimiserChoice(lr=2e-4, schedule="cosine", final_share=0.15, micro_batch_tokens=2048),
                 evaluation=EvaluationChoice(problems=250, samples=16, every=10),
                 checkpoint_every=5,
             )
