@@ -6,11 +6,12 @@ Exit status: 0 done, 1 a run or a check failed, 2 what was given cannot be used,
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, BinaryIO, NoReturn
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -88,7 +89,7 @@ def recipes(as_json: Json = False) -> None:
 @app.command("eval", rich_help_panel="Measure")
 def evaluate(
     model: Annotated[str, typer.Argument(help="tiny, tiny-small, a folder, or a hub id.")],
-    task: Annotated[str, typer.Option(help="countdown, arithmetic, gsm8k:FILE_OR_HUB_ID.")] = "countdown",
+    task: Annotated[str, typer.Option(help="countdown, math500:FILE_OR_HUB_ID, ...: see aha check.")] = "countdown",
     samples: Annotated[int, typer.Option("-n", "--samples", help="Responses to each problem.", min=1)] = 16,
     problems: Annotated[int, typer.Option(help="Test problems.", min=1)] = 100,
     k: Annotated[int, typer.Option("-k", help="The k of pass@k and cons@k; 0: all samples.", min=0)] = 0,
@@ -115,23 +116,111 @@ def evaluate(
 
 @app.command(rich_help_panel="Measure")
 def check(
-    task: Annotated[str | None, typer.Argument(help="A task; all embedded ones where not given.")] = None,
-    rows: Annotated[int, typer.Option(help="Problems of each split to check.", min=1)] = 200,
+    task: Annotated[
+        str | None,
+        typer.Argument(metavar="[TASK|FILE]", help="A task, a file or folder of rows; all embedded tasks by default."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(help="Problems of each split; 0: all rows, 200 of a task without end.", min=0)
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Prove a task's grader: the gold answer scores 1, a wrong one 0."""
-    from aha.commands import check_tasks
+    """Prove a task's grader: every gold answer scores 1, a wrong one 0; rows that fail are listed with the reason.
 
-    reports = check_tasks(task, rows)
+    Tasks: countdown, arithmetic, reasoning-gym, and with :FILE, :FOLDER or :HUB_ID gsm8k, math, math500, mgsm,
+    humaneval, bbh, ifeval. A file alone is recognised by its rows.
+    """
+    from aha.tasks.checking import check as check_task
+    from aha.tasks.table import EMBEDDED
+
+    reports = [check_task(name, rows) for name in ([task] if task else EMBEDDED)]
     if as_json:
         _print_json({"tasks": reports, "ok": all(not r["faults"] for r in reports)})
     else:
         for report in reports:
-            verdict = "[green]ok[/]" if not report["faults"] else "[red]faulty[/]"
-            console.print(f"{report['task']}: {report['checked']} problems, {verdict}", highlight=False)
-            for fault in report["faults"]:
-                console.print(f"  {fault}", markup=False, highlight=False)
+            _show_check(report)
     if any(r["faults"] for r in reports):
+        raise typer.Exit(1)
+
+
+def _show_check(report: dict[str, Any]) -> None:
+    verdict = f"[red]{len(report['faults'])} faults[/]" if report["faults"] else "[green]ok[/]"
+    console.print(f"{report['task']}: {report['checked']} problems, {verdict}", highlight=False)
+    for fault in report["faults"]:
+        _print_line(f"  {fault['file']} row {fault['row']} {fault['reason']}")
+    if report["without_gold"]:
+        _print_line(f"  {report['without_gold']} rows have no gold answer: only the wrong one was graded")
+    if report["duplicates"]:
+        _print_line(f"  {report['duplicates']} rows left out: their question is in another file already")
+    if report["left_out"]:
+        _print_line(f"  {len(report['left_out'])} rows left out because they cannot be graded:")
+    for row in report["left_out"]:
+        _print_line(f"    {row}")
+
+
+@app.command(rich_help_panel="Measure")
+def score(
+    file: Annotated[str, typer.Argument(metavar="FILE.jsonl", help="Rows with a completion; - for standard input.")],
+    reward: Annotated[str, typer.Option(help="math, code, format, language, ...: see docs/rewards.md.")] = "math",
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run code without a sandbox, as your own user.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row and nothing else.")] = False,
+) -> None:
+    """Score a file of answers, a line a row. Exit status 1 where a row could not be scored."""
+    from aha.rewards.scoring import score as score_rows
+
+    total = 0.0
+    counts = {"score": 0, "abstain": 0, "failed": 0}
+    with _binary(file) as stream:
+        for line in score_rows(stream.read, reward, unsafe=unsafe):
+            counts[line["outcome"]] += 1
+            total += line["value"] or 0.0
+            if as_json:
+                _print_json(line)
+            else:
+                shown = f"{line['value']:.4g}" if line["outcome"] == "score" else line["outcome"]
+                _print_line(f"{line['row']}  {shown:<7}  {line['why']}")
+            sys.stdout.flush()
+    if not as_json:
+        mean = f", mean {total / counts['score']:.4g}" if counts["score"] else ""
+        _complain(
+            f"{sum(counts.values())} rows: {counts['score']} scored{mean}, {counts['abstain']} abstained, "
+            f"{counts['failed']} failed"
+        )
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+def _binary(file: str) -> BinaryIO:
+    """An unbuffered stream, so that a row is graded as soon as it has been written."""
+    try:
+        return open(0, "rb", buffering=0, closefd=False) if file == "-" else open(file, "rb", buffering=0)
+    except (OSError, ValueError) as error:
+        raise UserError(f"file {file!r} cannot be read ({error}); give a .jsonl file, or - for stdin") from error
+
+
+@app.command(rich_help_panel="Use")
+def sandbox(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="A Python program.")],
+    stdin: Annotated[Path | None, typer.Option(metavar="FILE", help="What the program reads.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds.", min=0.1, max=600)] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Run one program under the limits of the code reward. Exit status 0 where its own was."""
+    from aha.rewards.sandbox import run_file
+
+    ran = run_file(file, stdin, timeout)
+    if as_json:
+        _print_json(ran)
+    else:
+        _print_line(f"status   {ran['status']}")
+        _print_line(f"exit     {ran['exit']}")
+        _print_line(f"seconds  {ran['seconds']:.3f}")
+        for stream in ("stdout", "stderr"):
+            if ran[stream]:
+                _print_line(f"{stream}:")
+                for line in ran[stream].splitlines():
+                    _print_line(f"  {line}")
+    if ran["status"] != "ok":
         raise typer.Exit(1)
 
 
@@ -194,12 +283,22 @@ def _show(values: dict[str, Any], as_json: bool) -> None:
         console.print(f"{name:<{width}}  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _print_line(text: str) -> None:
+    """One line, whatever `text` holds: what does not print (line ends, escape sequences) is shown by its number."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    console.print(shown, markup=False, highlight=False, soft_wrap=True)
+
+
 def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=not unicode) + "\n")
 
 
 def main() -> NoReturn:
     """Entry point: what a user can mend becomes one sentence, everything else a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # rows may hold what no encoding knows
     try:
         code = app(standalone_mode=False)
     except typer.Exit as stop:
@@ -212,6 +311,9 @@ def main() -> NoReturn:
         code = 2
     except RunFailed as error:
         _complain(str(error))
+        code = 1
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):

@@ -17,14 +17,13 @@ from aha.models.loading import load, resolve
 from aha.pipeline import recipes
 from aha.pipeline.context import dialogue_of, engine_of
 from aha.pipeline.run import run
-from aha.protocols import Task
 from aha.studio.plots import curves_png
 from aha.studio.progress import Display
 from aha.studio.read import read_run
 from aha.studio.report import write_report
 from aha.studio.table import before_after_table, print_samples
-from aha.tasks.table import EMBEDDED, make_task
-from aha.types import Sampling, Score, Split, StepMetrics
+from aha.tasks.table import make_task
+from aha.types import Sampling, StepMetrics
 
 
 def load_recipe(name: str, settings: Sequence[str]) -> Recipe:
@@ -133,24 +132,3 @@ def evaluate_model(
         k=k, sampling=sampling, seed=seed,
     )  # fmt: skip
     return {"model": model, **result.figures}
-
-
-def check_tasks(name: str | None, rows: int) -> list[dict[str, Any]]:
-    """For each task: how many problems were checked, and each fault in words."""
-    return [_check(make_task(spec), rows) for spec in ([name] if name else EMBEDDED)]
-
-
-def _check(task: Task, rows: int) -> dict[str, Any]:
-    faults: list[str] = []
-    checked = 0
-    splits: tuple[Split, ...] = ("train", "test")
-    for split in splits:
-        size = task.size(split)
-        for index in range(rows if size is None else min(rows, size)):
-            problem = task.problem(split, index)
-            checked += 1
-            for kind, answer, expected in (("gold", task.gold(problem), 1.0), ("wrong", task.wrong(problem), 0.0)):
-                outcome = task.grade(problem, answer)
-                if not isinstance(outcome, Score) or outcome.value != expected:
-                    faults.append(f"{problem.id}: {kind} answer {answer!r} gives {outcome}")
-    return {"task": task.name, "checked": checked, "faults": faults}

@@ -105,11 +105,12 @@ def _hub() -> Finding:
 
 
 def _sandbox() -> Finding:
-    if shutil.which("bwrap") is None:
-        return Finding(
-            "sandbox", "bubblewrap is missing", "note", "running model-written code needs it; maths does not"
-        )
-    return Finding("sandbox", "bubblewrap found", "ok")
+    from aha.rewards.sandbox import available
+
+    missing = available()
+    if missing is not None:
+        return Finding("sandbox", missing, "note", "running model-written code needs it; maths does not")
+    return Finding("sandbox", "starts", "ok")
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aha.errors import UserError
-from aha.tasks.datasets import Gsm8k, Row, load_gsm8k
+from aha.tasks.datasets import DataTask, Row
+from aha.tasks.maths_data import GSM8K, load_gsm8k
+from aha.tasks.rows import BadRow
 from aha.types import Score
 
 
@@ -28,17 +30,17 @@ def write(path: Path, rows: list[Any]) -> str:
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> Gsm8k:
+def task(tmp_path: Path) -> DataTask:
     return load_gsm8k(write(tmp_path / "all.jsonl", [row(f"Question {i}?", f"#### {i}") for i in range(80)]))
 
 
-def value(task: Gsm8k, answer: str | None, index: int = 0) -> float:
+def value(task: DataTask, answer: str | None, index: int = 0) -> float:
     outcome = task.grade(task.problem("train", index), answer)
     assert isinstance(outcome, Score)
     return outcome.value
 
 
-def test_one_file_is_split_by_its_questions(task: Gsm8k, tmp_path: Path) -> None:
+def test_one_file_is_split_by_its_questions(task: DataTask, tmp_path: Path) -> None:
     assert task.size("train") == 80 - (task.size("test") or 0) and 2 < (task.size("test") or 0) < 30
     assert not {r.key for r in task.train} & {r.key for r in task.test}
     backwards = load_gsm8k(write(tmp_path / "b.jsonl", [row(f"Question {i}?", f"#### {i}") for i in range(79, -1, -1)]))
@@ -60,7 +62,7 @@ def test_a_folder_keeps_its_own_splits_without_what_is_in_both(tmp_path: Path) -
     assert [task.problem("test", i).messages[0].content for i in range(3)] == ["B?", "D?", "B?"]
 
 
-def test_each_epoch_holds_every_row_in_another_order(task: Gsm8k) -> None:
+def test_each_epoch_holds_every_row_in_another_order(task: DataTask) -> None:
     size = task.size("train") or 0
     epochs = [[task.problem("train", e * size + i).id for i in range(size)] for e in range(3)]
     assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs) and len(set(epochs[0])) == size
@@ -68,7 +70,7 @@ def test_each_epoch_holds_every_row_in_another_order(task: Gsm8k) -> None:
     assert [task.problem("train", i).id for i in range(size)] == epochs[0]
 
 
-def test_gold_scores_1_and_wrong_0(task: Gsm8k) -> None:
+def test_gold_scores_1_and_wrong_0(task: DataTask) -> None:
     for split in ("train", "test"):
         for i in range(task.size(split) or 0):
             problem = task.problem(split, i)
@@ -92,11 +94,11 @@ def test_grading_is_numeric_and_exact(tmp_path: Path, gold: str, answer: str | N
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answer=st.text())
-def test_grading_never_crashes(task: Gsm8k, answer: str) -> None:
+def test_grading_never_crashes(task: DataTask, answer: str) -> None:
     assert value(task, answer) in (0.0, 1.0)
 
 
-def test_equal_numbers_vote_together(task: Gsm8k) -> None:
+def test_equal_numbers_vote_together(task: DataTask) -> None:
     problem = task.problem("train", 0)
     assert len({task.vote_key(problem, a) for a in ("18", "$18.00", "18 dollars", "36/2")}) == 1
     assert task.vote_key(problem, "18 or 19") is None
@@ -122,6 +124,25 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, rows: list[Any], 
     assert message in str(error.value) and "bad.jsonl" in str(error.value) and ";" in str(error.value)
 
 
+def test_bad_rows_are_listed_where_that_is_asked_for(tmp_path: Path) -> None:
+    rows = [row("A?"), "{not json", row("B?", "four"), "", row("C?"), {"question": "D?"}]
+    bad: list[BadRow] = []
+    task = load_gsm8k(write(tmp_path / "mixed.jsonl", rows), on_bad=bad.append)
+    assert sorted(r.question for r in (*task.train, *task.test)) == ["A?", "C?"]
+    assert [error.number for error in bad] == [2, 3, 6]
+    assert all(str(error).startswith(f"{tmp_path / 'mixed.jsonl'} row {error.number} {error.reason}") for error in bad)
+
+
+def test_rows_are_counted_as_an_editor_counts_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\n\r\n" + json.dumps(row("A?")).encode() + b"\r\n\xff\n")
+    bad: list[BadRow] = []
+    task = load_gsm8k(str(tmp_path / "a.jsonl"), on_bad=bad.append)
+    assert [(r.question, r.number) for r in (*task.train, *task.test)] == [("A?", 3)]
+    assert [(error.number, error.reason) for error in bad] == [
+        (4, "is not UTF-8 (invalid start byte at byte 0); save it as UTF-8 text")
+    ]
+
+
 def test_missing_sources(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no file '/no/such\.jsonl'; give"):
         load_gsm8k("/no/such.jsonl")
@@ -134,7 +155,7 @@ def test_missing_sources(tmp_path: Path) -> None:
 
 
 def test_an_empty_split_is_refused_when_asked_for() -> None:
-    task = Gsm8k((), (Row("A?", "", "4"),), "here.jsonl")
+    task = DataTask(GSM8K, (), (Row("A?", "4"),), "here.jsonl")
     assert task.size("train") == 0 and task.problem("test", 0).reference == "4"
     with pytest.raises(UserError, match=r"here\.jsonl leaves no rows for the train split"):
         task.problem("train", 0)

@@ -9,15 +9,18 @@ where the tokenizer has one, else "r1-zero".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from aha.errors import UserError, nearest
+from aha.rewards.maths.extract import final_answer
 from aha.types import Message, Parsed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 QUESTION = "{question}"
 
@@ -49,8 +52,6 @@ TEMPLATES: dict[str, Template] = {
 }
 
 SENTENCE_ENDS = (".", "?", "!", ":", ";", "…", "。", "？", "！", "：", "；")
-_BOX = re.compile(r"\\boxed\s*\{")
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -127,7 +128,7 @@ def parse(text: str, *, prefilled: bool = False) -> Parsed:
     with `<think>`.
     """
     whole = "<think>" + text if prefilled else text
-    return Parsed(_reasoning(whole), _answer(whole), _well_formed(whole))
+    return Parsed(_reasoning(whole), final_answer(whole) or None, _well_formed(whole))
 
 
 def _reasoning(text: str) -> str:
@@ -136,29 +137,6 @@ def _reasoning(text: str) -> str:
         return after.partition("</think>")[0]
     inside, closed, _ = text.partition("</think>")
     return inside if closed else ""
-
-
-def _answer(text: str) -> str | None:
-    _, opened, rest = text.rpartition("<answer>")
-    if not opened:
-        return _last_box(text)
-    inside, closed, _ = rest.partition("</answer>")
-    if not closed:
-        return None
-    return _last_box(inside) if _BOX.search(inside) else inside.strip() or None
-
-
-def _last_box(text: str) -> str | None:
-    """What the last `\\boxed{` holds; None where there is none, it is empty, or its brace is never closed."""
-    begin = max((box.end() for box in _BOX.finditer(text)), default=None)
-    if begin is None:
-        return None
-    depth = 1
-    for brace in _BRACES.finditer(text, begin):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return text[begin : brace.start()].strip() or None
-    return None
 
 
 def _well_formed(text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from aha.rewards.prose import prose
 from aha.tasks.expression import evaluate
 
 # DeepSeek-R1, arXiv 2501.12948 v2, appendix C.2; the Chinese ones are their counterparts.
@@ -22,10 +23,6 @@ REFLECTION = re.compile(
 
 _TURNING = frozenset(("wait", "however", "but", "mistake", "retry", "等等", "等一下", "然而", "但是", "不过", "重试"))
 
-_TAG = re.compile(r"</?[a-z]+>|<\|[^<>|]*\|>", re.IGNORECASE | re.ASCII)
-_INLINE_CODE = re.compile(r"`[^`\n]*`")
-_DOLLARS = re.compile(r"\$([^$]*)\$")
-_COMMAND = re.compile(r"\\[a-z]+", re.IGNORECASE | re.ASCII)
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏ]{2,}")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
@@ -53,34 +50,8 @@ def mixes_languages(text: str) -> bool:
 
     Tags, code, formulas and LaTeX commands are not prose: `设 x=3，求 \\sin x` is not mixed.
     """
-    prose = _prose(text)
-    return bool(_LATIN_WORD.search(prose) and _HAN.search(prose))
-
-
-def _prose(text: str) -> str:
-    text = _cut(text, "```", "```", to_end=True)
-    text = _cut(_cut(text, "\\(", "\\)"), "\\[", "\\]")
-    text = _DOLLARS.sub(_formula, _cut(text, "$$", "$$"))
-    return _COMMAND.sub(" ", _INLINE_CODE.sub(" ", _TAG.sub(" ", text)))
-
-
-def _formula(match: re.Match[str]) -> str:
-    """Nothing for `$x^2$`; what stands between two amounts of money (`$10 and then $20`) stays."""
-    inside = match[1]
-    return " " if "\\" in inside or not re.search(r"[^\W\d_]{3}", inside) else match[0]
-
-
-def _cut(text: str, opening: str, closing: str, to_end: bool = False) -> str:
-    """`text` without what stands between the marks; an unclosed rest is cut only with `to_end`."""
-    kept: list[str] = []
-    place = 0
-    while (begin := text.find(opening, place)) >= 0:
-        end = text.find(closing, begin + len(opening))
-        if end < 0:
-            return "".join(kept) + (text[place:begin] if to_end else text[place:])
-        kept += (text[place:begin], " ")
-        place = end + len(closing)
-    return "".join(kept) + text[place:]
+    plain = prose(text)
+    return bool(_LATIN_WORD.search(plain) and _HAN.search(plain))
 
 
 def claims(text: str) -> list[tuple[str, bool]]:

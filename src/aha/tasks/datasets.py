@@ -1,59 +1,92 @@
-"""Tasks over data sets of questions with a number as answer: GSM8K's own format, from files or a hub.
+"""Tasks over data sets: rows become problems, a grader a kind of data judges the answers.
 
-    task = load_gsm8k("gsm8k/")             # a folder with train.jsonl and test.jsonl: its own splits
-    task = load_gsm8k("mine.jsonl")         # one file: split by a hash of each question
-    task = load_gsm8k("openai/gsm8k")       # a hub id, through the optional library `datasets`
+    task = load(GSM8K, "gsm8k/")            # a folder with train.jsonl and test.jsonl: its own splits
+    task = load(GSM8K, "mine.jsonl")        # one file: split by a hash of each question
+    task = load(MATH500, "math500.jsonl")   # a published test set: all of it is test
 
-A row is `{"question": "...", "answer": "... #### 18"}`; the reference is the number after the last `####`. A question
-is never in both splits. Source of the format: Cobbe et al., arXiv 2110.14168.
+The kinds stand in `maths_data`, `code_data`, `choice_data` and `instruction_data`. A question is never in both splits.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import random
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aha.errors import UserError
-from aha.tasks.number import read_number
+from aha.tasks.rows import BadRow, Raw, RowError, read_splits
 from aha.tasks.splits import split_of
-from aha.types import Message, Outcome, Problem, Score, Split
+from aha.types import Message, Outcome, Problem, Split
 
-FORM = '{"question": "...", "answer": "... #### 18"}'
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question with its worked solution and the number that it ends in."""
+    """One question as a policy sees it, and what a grader needs: `hidden` becomes the problem's.
+
+    `left_out` says why it cannot be graded, if it cannot. `file` and `number` say where it was read.
+    """
 
     question: str
-    solution: str
-    number: str
+    reference: str
+    language: str = "en"
+    hidden: Mapping[str, Any] = field(default_factory=dict)
+    left_out: str = ""
+    file: str = ""
+    number: int = 0
+
+    @property
+    def where(self) -> str:
+        return f"{self.file} row {self.number}"
 
     @property
     def key(self) -> str:
         """What the question asks, whatever its case, width of characters and white space."""
-        return "gsm8k " + " ".join(unicodedata.normalize("NFKC", self.question).casefold().split())
+        return " ".join(unicodedata.normalize("NFKC", self.question).casefold().split())
 
 
 @dataclass(frozen=True, slots=True)
-class Gsm8k:
-    """The task. `dropped` counts training rows that were left out because their question is in test."""
+class Kind:
+    """One kind of data: how a row is read, and how an answer to it is judged.
 
+    `read` raises RowError for a row that is not in the form of `example`. `gold` gives None where a row has no gold
+    answer. `test_only` marks published test sets. `config` is the usual configuration on a hub.
+    """
+
+    name: str
+    example: str
+    read: Callable[[Raw], Row]
+    grade: Callable[[Problem, str | None], Outcome]
+    wrong: Callable[[Problem], str]
+    vote_key: Callable[[Problem, str], str | None]
+    gold: Callable[[Problem], str | None] = lambda problem: problem.reference
+    test_only: bool = False
+    config: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataTask:
+    """The task. `dropped` counts rows that were left out because their question is in test already.
+
+    `left_out` names the rows that cannot be graded, each with the reason.
+    """
+
+    kind: Kind
     train: tuple[Row, ...]
     test: tuple[Row, ...]
     source: str
     dropped: int = 0
+    left_out: tuple[str, ...] = ()
     seed: int = 0
-    name: str = "gsm8k"
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
 
     def size(self, split: Split) -> int | None:
         return len(self._rows(split))
@@ -64,141 +97,119 @@ class Gsm8k:
         Raises UserError where the split has no rows.
         """
         rows = self._rows(split)
+        if not rows and split == "train" and self.kind.test_only:
+            raise UserError(f"task {self.name!r} is a test set, {self.source} has no train split; train on another")
         if not rows:
             raise UserError(f"{self.source} leaves no rows for the {split} split; give more rows or a {split}.jsonl")
         epoch, place = divmod(index, len(rows))
-        number = _order(len(rows), self.seed, epoch)[place] if split == "train" else place
+        number = _order(self.name, len(rows), self.seed, epoch)[place] if split == "train" else place
         row = rows[number]
         return Problem(
             id=f"{self.name}-{split}-{number}",
             task=self.name,
             messages=(Message("user", row.question),),
-            reference=row.number,
-            language="zh" if _HAN.search(row.question) else "en",
-            hidden={"solution": row.solution},
+            reference=row.reference,
+            language=row.language,
+            hidden={**row.hidden, "file": row.file, "row": row.number},
         )
 
     def grade(self, problem: Problem, answer: str | None) -> Outcome:
-        """1 where the one number in `answer` equals the reference exactly."""
-        if answer is None:
-            return Score(0.0, "no answer")
-        found = read_number(answer)
-        if found is None:
-            return Score(0.0, f"not one number: {answer[:60]!r}")
-        return Score(float(found == _reference(problem)), f"{found}, expected {problem.reference}")
+        return self.kind.grade(problem, answer)
 
     def gold(self, problem: Problem) -> str:
-        return problem.reference
+        """An answer that scores 1. Raises UserError where the data has none for this problem."""
+        answer = self.kind.gold(problem)
+        if answer is None:
+            raise UserError(f"{problem.id} has no gold answer; ask `has_gold` first")
+        return answer
+
+    def has_gold(self, problem: Problem) -> bool:
+        """Whether the data says an answer that scores 1."""
+        return self.kind.gold(problem) is not None
 
     def wrong(self, problem: Problem) -> str:
-        return str(_reference(problem) + 1)
+        return self.kind.wrong(problem)
 
     def vote_key(self, problem: Problem, answer: str) -> str | None:
-        """The number that `answer` gives: equal numbers vote together."""
-        found = read_number(answer)
-        return None if found is None else str(found)
+        return self.kind.vote_key(problem, answer)
 
     def _rows(self, split: Split) -> tuple[Row, ...]:
         return self.train if split == "train" else self.test
 
 
 @functools.lru_cache(maxsize=8)
-def _order(size: int, seed: int, epoch: int) -> tuple[int, ...]:
+def _order(name: str, size: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The rows of one epoch, in its order."""
-    return tuple(random.Random(f"gsm8k {seed} {epoch}").sample(range(size), size))
+    return tuple(random.Random(f"{name} {seed} {epoch}").sample(range(size), size))
 
 
-def _reference(problem: Problem) -> Fraction:
-    number = read_number(problem.reference)
-    assert number is not None, "references are checked when they are read"
-    return number
+OnBad = Callable[[BadRow], None]
 
 
-def load_gsm8k(source: str, *, seed: int = 0, config: str = "main") -> Gsm8k:
-    """Read a .jsonl file, a folder with train.jsonl and test.jsonl, or a hub id (its configuration `config`).
+def refuse(error: BadRow) -> None:
+    """Stop at a bad row."""
+    raise error
 
-    Raises UserError, with file, row and remedy, for what is missing, empty or not in the format.
+
+def load(kind: Kind, source: str, *, seed: int = 0, config: str = "", on_bad: OnBad = refuse) -> DataTask:
+    """The task over the rows of `source`: a file, a folder or a hub id (its configuration `config`).
+
+    `on_bad` gets each bad row, which is then left out. Raises UserError for a source that is missing
+    or empty, and, as `on_bad` is by default, for the first bad row: file, row and remedy.
     """
-    path = Path(source).expanduser()
-    if path.is_file():
-        return _by_hash(source, list(_read_file(path)), seed)
-    if path.is_dir():
-        return _by_splits(source, list(_read_file(path / "train.jsonl")), list(_read_file(path / "test.jsonl")), seed)
-    if source.startswith(("/", ".", "~")) or source.endswith((".jsonl", ".json")) or source.count("/") > 1:
-        raise UserError(f"no file {source!r}; give a .jsonl file, a folder with train.jsonl and test.jsonl or a hub id")
-    splits = _read_hub(source, config)
-    if "train" in splits and "test" in splits:
-        return _by_splits(source, splits["train"], splits["test"], seed)
-    return _by_hash(source, [row for rows in splits.values() for row in rows], seed)
+    splits = read_splits(source, config or kind.config)
+    if kind.test_only and "test" in splits:
+        splits = {"": splits["test"]}
+    read = {split: list(_checked(kind, raws, on_bad)) for split, raws in splits.items()}
+    left_out = tuple(f"{row.where} {row.left_out}" for rows in read.values() for row in rows if row.left_out)
+    usable = {split: [row for row in rows if not row.left_out] for split, rows in read.items()}
+    if kind.test_only:
+        train, test, dropped = _all_test(usable)
+    elif "train" in usable and "test" in usable:
+        train, test, dropped = _own_splits(usable["train"], usable["test"])
+    else:
+        train, test, dropped = _by_hash(kind.name, [row for rows in usable.values() for row in rows])
+    return DataTask(kind, tuple(train), tuple(test), source, dropped, left_out, seed)
 
 
-def _by_hash(source: str, rows: list[Row], seed: int) -> Gsm8k:
+def _checked(kind: Kind, raws: Sequence[Raw], on_bad: OnBad) -> Iterable[Row]:
+    for raw in raws:
+        try:
+            if isinstance(raw.data, RowError):
+                raise raw.data
+            row = kind.read(raw)
+        except RowError as error:
+            remedy = "" if ";" in str(error) else f"; write rows such as {kind.example}"
+            on_bad(BadRow(raw.file, raw.number, f"{error}{remedy}"))
+        else:
+            yield replace(row, file=raw.file, number=raw.number)
+
+
+Splits = tuple[Sequence[Row], Sequence[Row], int]  # train, test, rows dropped
+
+
+def _by_hash(name: str, rows: list[Row]) -> Splits:
     """Split by what a question asks, so that its duplicates fall in one split."""
-    train = tuple(row for row in rows if split_of(row.key) == "train")
-    return Gsm8k(train, tuple(row for row in rows if split_of(row.key) == "test"), source, 0, seed)
+    split = [split_of(f"{name} {row.key}") for row in rows]
+    train, test = ([row for row, s in zip(rows, split, strict=True) if s == wanted] for wanted in ("train", "test"))
+    return train, test, 0
 
 
-def _by_splits(source: str, train: list[Row], test: list[Row], seed: int) -> Gsm8k:
+def _own_splits(train: list[Row], test: list[Row]) -> Splits:
     """The data set's own splits, without training rows whose question is in test."""
     asked = {row.key for row in test}
-    kept = tuple(row for row in train if row.key not in asked)
-    return Gsm8k(kept, tuple(test), source, len(train) - len(kept), seed)
+    kept = [row for row in train if row.key not in asked]
+    return kept, test, len(train) - len(kept)
 
 
-def _read_file(path: Path) -> Iterator[Row]:
-    """The rows of a JSONL file; empty lines are passed over."""
-    if not path.is_file():
-        raise UserError(f"no file {str(path)!r}; put train.jsonl and test.jsonl in the folder, or name one .jsonl file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); save it as UTF-8 text") from error
-    empty = True
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            empty = False
-            yield _row(_json(line, f"{path} row {number}"), f"{path} row {number}")
-    if empty:
-        raise UserError(f"{path} is empty; give it rows such as {FORM}")
+def _all_test(splits: Mapping[str, list[Row]]) -> Splits:
+    """Every row, without those that another file has already."""
+    rows = [row for found in splits.values() for row in found]
+    first: dict[str, str] = {}
+    kept = [row for row in rows if first.setdefault(row.key, row.file) == row.file]
+    return [], kept, len(rows) - len(kept)
 
 
-def _json(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not JSON ({error}); write one object a line, such as {FORM}") from error
-
-
-def _row(data: Any, where: str) -> Row:
-    """A checked row. Raises UserError that begins with `where`."""
-    if not isinstance(data, dict):
-        raise UserError(f"{where} is no JSON object; write rows such as {FORM}")
-    for field in ("question", "answer"):
-        if not isinstance(data.get(field), str) or not data[field].strip():
-            raise UserError(f"{where} has no text under {field!r}; write rows such as {FORM}")
-    solution, mark, number = data["answer"].rpartition("####")
-    number = number.strip().replace(",", "").replace("$", "").removesuffix(".")
-    if not mark or read_number(number) is None:
-        raise UserError(f"{where} has an answer that does not end in '#### NUMBER'; write rows such as {FORM}")
-    return Row(data["question"].strip(), solution.strip(), number)
-
-
-def _read_hub(source: str, config: str) -> dict[str, list[Row]]:
-    """Every split of a hub data set."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise UserError(
-            f"{source!r} is no file, and a hub id needs the library 'datasets': pip install datasets, or give a file"
-        ) from error
-    try:
-        loaded = datasets.load_dataset(source, config)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"data set {source!r} cannot be loaded ({reason}); give a hub id or a .jsonl file") from error
-    return {split: list(_checked(rows, f"{source}[{split}]")) for split, rows in loaded.items()}
-
-
-def _checked(rows: Iterable[Any], where: str) -> Iterator[Row]:
-    for number, data in enumerate(rows, 1):
-        yield _row(data, f"{where} row {number}")
+def language_of(question: str) -> str:
+    """Chinese where a question holds Han characters, else English."""
+    return "zh" if _HAN.search(question) else "en"

@@ -2,6 +2,7 @@
 
 make_task("countdown", seed=0, options={"numbers": 4, "chinese": 0.5})
 make_task("gsm8k:openai/gsm8k")
+make_task("math500:math500.jsonl", on_bad=print)    # goes on where a row cannot be used
 """
 
 from __future__ import annotations
@@ -15,38 +16,58 @@ from aha.errors import UserError, nearest
 from aha.plugins import is_plugin, load_object
 from aha.protocols import Task
 from aha.tasks.arithmetic import Arithmetic
+from aha.tasks.choice_data import load_bbh
+from aha.tasks.code_data import load_humaneval
 from aha.tasks.countdown import Countdown
-from aha.tasks.datasets import load_gsm8k
+from aha.tasks.datasets import OnBad, refuse
+from aha.tasks.instruction_data import load_ifeval
+from aha.tasks.maths_data import load_gsm8k, load_math, load_math500, load_mgsm
+from aha.tasks.reasoning_gym import ReasoningGym
+
+NO_OPTIONS = ("name", "source", "on_bad")  # arguments that are no business of a recipe
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """How a task is made; its keyword arguments are its options, `limits` the least and greatest value of some."""
+    """How a task is made; its keyword arguments are its options, `limits` the least and greatest value of some.
+
+    `needs_source`: it reads data that the user names. `needs_library`: it needs an optional library.
+    """
 
     make: Callable[..., Task]
     needs_source: bool = False
+    needs_library: bool = False
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
         """The options' names with their defaults."""
         parameters = inspect.signature(self.make).parameters
-        return {name: p.default for name, p in parameters.items() if name not in ("name", "source")}
+        return {name: p.default for name, p in parameters.items() if name not in NO_OPTIONS}
 
 
 TASKS: dict[str, TaskRow] = {
     # The limits keep enough problems for both splits, and their making fast.
     "countdown": TaskRow(Countdown, limits={"numbers": (2, 5), "largest": (8, 99), "chinese": (0, 1)}),
     "arithmetic": TaskRow(Arithmetic, limits={"steps": (2, 8), "chinese": (0, 1)}),
+    "reasoning-gym": TaskRow(ReasoningGym, needs_library=True),
     "gsm8k": TaskRow(load_gsm8k, needs_source=True),
+    "math": TaskRow(load_math, needs_source=True),
+    # Published test sets: they have no train split.
+    "math500": TaskRow(load_math500, needs_source=True),
+    "mgsm": TaskRow(load_mgsm, needs_source=True),
+    "humaneval": TaskRow(load_humaneval, needs_source=True),
+    "bbh": TaskRow(load_bbh, needs_source=True),
+    "ifeval": TaskRow(load_ifeval, needs_source=True),
 }
-EMBEDDED = tuple(name for name, row in TASKS.items() if not row.needs_source)  # need no data from outside
+EMBEDDED = tuple(name for name, row in TASKS.items() if not (row.needs_source or row.needs_library))
 
 
-def make_task(spec: str, seed: int = 0, options: Mapping[str, Any] = {}) -> Task:
+def make_task(spec: str, seed: int = 0, options: Mapping[str, Any] = {}, on_bad: OnBad = refuse) -> Task:
     """The task that `spec` names.
 
     A row of `TASKS`, for data sets with their source (`gsm8k:FILE_OR_HUB_ID`), or the user's own (`FILE.py:NAME`).
+    `on_bad` gets each row of the source that cannot be used; by default the first one is raised.
     Raises UserError for an unknown name, an unknown option, a value of another type or beyond its limits, and a
     source that is missing or not wanted.
     """
@@ -63,7 +84,7 @@ def make_task(spec: str, seed: int = 0, options: Mapping[str, Any] = {}) -> Task
     for key, value in options.items():
         _check(row, name, key, value)
     chosen = {"seed": seed, **options}
-    return row.make(source, **chosen) if row.needs_source else row.make(**chosen)
+    return row.make(source, **chosen, on_bad=on_bad) if row.needs_source else row.make(**chosen)
 
 
 def _own_task(spec: str, seed: int, options: Mapping[str, Any]) -> Task:

@@ -239,7 +239,10 @@ def drill(rng: random.Random) -> str:
 
 
 def hopeless_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
-    """A countdown problem that has no solution, by an author who goes through all tries in order, once each."""
+    """A countdown problem without a solution, by an author who goes through all tries in order, once each.
+
+    The task never asks such a problem, so that it is in neither split.
+    """
     author = replace(author, calculates=True, quits=0.0, orderly=True, remembers=True, turns_back=PATIENCE[-1][1])
     numbers = tuple(rng.sample(range(1, 15), 3))
     reachable = countdown.solutions(numbers, "+-*")
