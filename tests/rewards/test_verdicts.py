@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -73,3 +74,27 @@ def test_a_raising_reward_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_reward_names_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown reward 'acuracy'; did you mean 'accuracy'"):
         verdict(TASK, RIGHT, {"acuracy": 1.0})
+
+
+class WantsText(Countdown):
+    """A task whose answers are whole texts, as programs are."""
+
+    def grade(self, problem: Problem, answer: str | None) -> Outcome:
+        return Score(float(answer == "```python\nx = 1\n```"), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("<think>hm</think>\n```python\nx = 1\n```", True),
+        ("<think>hm</think><answer>```python\nx = 1\n```</answer>", True),
+        ("```python\nx = 1\n```", True),
+        ("<think>```python\nx = 1\n```", False),  # the thinking never ended
+    ],
+)
+def test_the_answer_of_a_whole_text_is_what_follows_the_thinking(text: str, right: bool) -> None:
+    problem = dataclasses.replace(PROBLEM, hidden={**PROBLEM.hidden, "whole_text": True})
+    outcome = verdict(WantsText(), dataclasses.replace(rollout(text), problem=problem), {"accuracy": 1.0})
+    assert outcome.total == float(right)
+    tagged = verdict(WantsText(), rollout(text), {"accuracy": 1.0}).total
+    assert tagged == float("<answer>" in text)

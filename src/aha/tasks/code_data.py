@@ -37,7 +37,7 @@ def read_humaneval(raw: Raw) -> Row:
         else ""
     )
     question = f"Write the whole of this Python function.\n\n```python\n{prompt.strip()}\n```"
-    hidden = {"tests": tests, "prompt": prompt, "entry_point": entry}
+    hidden = {"tests": tests, "prompt": prompt, "entry_point": entry, "whole_text": True}
     return Row(question, prompt + solution, hidden=hidden, left_out=left_out)
 
 

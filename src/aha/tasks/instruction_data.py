@@ -27,7 +27,7 @@ def read_ifeval(raw: Raw) -> Row:
     reason = unusable(instructions)
     if reason is not None:
         raise RowError(f"has an instruction that cannot be checked ({reason})")
-    return Row(prompt.strip(), "", hidden={"instructions": instructions})
+    return Row(prompt.strip(), "", hidden={"instructions": instructions, "whole_text": True})
 
 
 def _given(kwargs: Any) -> dict[str, Any]:
