@@ -115,6 +115,8 @@ def test_two_languages_in_one_sentence() -> None:
         ("設 x 為 3", {"chinese": 2 / 1.5}),
         ("3x + 2y = x2, 5 km, 12kg", {}),
         ("I have a dog", {"latin": 4}),
+        ("vamos y a su", {"latin": 4}),
+        ("va à l'école", {"latin": 3}),
         ("don't l'école vingt-deux", {"latin": 3}),
         ("e\u0301cole", {"latin": 1}),
         ("合計金額", {"chinese": 4 / 1.5}),
