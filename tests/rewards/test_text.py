@@ -129,9 +129,9 @@ def test_claims_never_crash_and_stand_in_the_text(text: str) -> None:
 )
 def test_measurements_are_linear(part: str) -> None:
     text = part * (100_000 // len(part)) + "1=2"
-    began = time.perf_counter()
+    began = time.process_time()
     claims(text), mixes_languages(text), reflection_words(text)
-    assert time.perf_counter() - began < 3.0
+    assert time.process_time() - began < 3.0
 
 
 def test_turning_back_is_not_checking() -> None:
