@@ -18,6 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aha.errors import RunFailed, UserError
@@ -266,7 +267,7 @@ def doctor(as_json: Json = False) -> None:
         marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
         table = Table(box=None, pad_edge=False, show_header=False)
         for f in findings:
-            table.add_row(f.name, marks[f.state], f.value, f"[dim]{f.remedy}[/]")
+            table.add_row(f.name, marks[f.state], escape(f.value), f"[dim]{escape(f.remedy)}[/]")
         console.print(table)
     if any(f.state == "bad" for f in findings):
         raise typer.Exit(1)
