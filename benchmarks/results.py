@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from aha.runtime import processor_name
 from peers.start import BENCHMARKS, Side, fastest, settings
 
 Figures = Mapping[str, Any]
@@ -68,7 +69,7 @@ def cores() -> int:
 def machine() -> dict[str, Any]:
     """Where and when: processor, memory, versions, commit, date."""
     return {
-        "cpu": _processor(),
+        "cpu": processor_name(),
         "cores": cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load": round(os.getloadavg()[0], 2),  # at the start; above about 0.3 the figures are worth little
@@ -173,14 +174,6 @@ def tuned(text: str, figures: Figures) -> str:
 
 def _cell(points: Mapping[str, Figures], point: str, cell: Callable[[Figures], str]) -> str:
     return tuned(cell(points[point]), points[point]) if point in points else "none"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
-    except OSError:
-        return platform.processor()
 
 
 def _commit() -> str:

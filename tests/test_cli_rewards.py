@@ -135,32 +135,6 @@ def test_check_lists_bad_rows(
     assert not report["ok"] and [fault["row"] for fault in report["tasks"][0]["faults"]] == [2, 3]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["score", "nothing.jsonl"], "'nothing.jsonl' cannot be read"),
-        (["score", "."], "'.' cannot be read"),
-        (["score", "-", "--reward", "mth"], "did you mean 'math'"),
-        (["score", "-", "--reward", "math", "--unsafe"], "--unsafe means nothing"),
-        (["score"], "Missing argument"),
-        (["sandbox", "nothing.py"], "nothing.py"),
-        (["check", "nothing.jsonl"], "no file 'nothing.jsonl'"),
-        (["check", "math500:nothing.jsonl"], "no file 'nothing.jsonl'"),
-    ],
-)
-def test_bad_input_is_one_sentence(
-    arguments: list[str],
-    sentence: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, *arguments) == 2
-    shown = capsys.readouterr()
-    assert sentence in shown.err and "Traceback" not in shown.err and shown.err.strip().count("\n") == 0
-
-
 @pytest.mark.parametrize("command", ["check", "score", "sandbox"])
 def test_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, command, "--help") == 0

@@ -98,7 +98,6 @@ class PretrainStage(Section):
     """Next-token training of a tiny model on the generated web."""
 
     kind: Literal["pretrain"] = "pretrain"
-    start: str = ""  # an earlier pretraining stage to go on from; "": a new model
     hidden_size: Positive = 192
     layers: Positive = 4
     heads: Positive = 6
@@ -137,9 +136,8 @@ class Recipe(Section):
     def _stages_exist(self) -> Recipe:
         seen = {"base"}
         for name, stage in self.stages.items():
-            start = stage.start
-            if start and start not in seen:
-                raise ValueError(f"stage {name!r} starts from {start!r}, which does not come before it")
+            if isinstance(stage, RLStage) and stage.start not in seen:
+                raise ValueError(f"stage {name!r} starts from {stage.start!r}, which does not come before it")
             seen.add(name)
         return self
 

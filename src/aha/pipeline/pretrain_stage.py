@@ -57,10 +57,7 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
 
 
 def _begin(context: Context, stage: PretrainStage) -> tuple[nn.Module, PreTrainedTokenizerFast]:
-    """The model and the tokenizer to go on with: an earlier stage's, or new ones."""
-    if context.start:
-        loaded = load(context.start, context.runtime.device)
-        return loaded.model, loaded.tokenizer
+    """A new model, and a tokenizer trained on the web."""
     seed = context.recipe.seed
     pages = (web.document(random.Random(f"tokenizer {seed} {i}")) for i in range(stage.tokenizer_pages))
     tokenizer = tiny_tokenizer.train(pages)
@@ -91,7 +88,7 @@ def _batches(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast, seed: int
     end = tokenizer.eos_token_id
 
     def pages(step: int) -> list[Sample]:
-        rng = random.Random(f"web {seed} {stage.start} {step}" if stage.start else f"web {seed} {step}")
+        rng = random.Random(f"web {seed} {step}")
         texts = [web.document(rng) for _ in range(stage.pages_per_step)]
         return [whole_text([*ids, end][: stage.context]) for ids in tokenizer(texts).input_ids]
 

@@ -43,7 +43,7 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None) -> dict[str
         result: dict[str, Any] = {}
         for number, (name, stage) in enumerate(recipe.stages.items(), 1):
             stage_folder = folder.stage(number, name)
-            start = models[stage.start] if stage.start else ""
+            start = models[stage.start] if isinstance(stage, RLStage) else ""
             inputs = {"stage": _text_digest(stage.model_dump_json()), "start": model_digest(start) if start else None}
             if stage_folder.state().get("inputs", inputs) != inputs:
                 kept = stage_folder.set_aside()
@@ -84,7 +84,7 @@ def describe(recipe: Recipe, chosen: runtime.Runtime) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "machine": platform.node(),
-        "cpu": _processor(),
+        "cpu": runtime.processor_name(),
         "device": chosen.device,
         "dtype": chosen.dtype_name,
         "threads": chosen.threads,
@@ -112,14 +112,6 @@ def model_digest(folder: str) -> str:
 
 def _text_digest(text: str) -> str:
     return hashlib.sha256(json.dumps(text).encode()).hexdigest()
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
-    except OSError:
-        return platform.processor()
 
 
 def _commit() -> str | None:

@@ -56,16 +56,20 @@ def _warm_up() -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    gold, answer, kind = request["gold"], request["answer"], request["kind"]
+    from aha.errors import boundary
+    from aha.types import Failed
+
+    reply = boundary(lambda: _within_limits(request["gold"], request["answer"], request["kind"]), "comparison")
+    return {"error": reply.reason} if isinstance(reply, Failed) else reply
+
+
+def _within_limits(gold: str, answer: str | None, kind: str) -> dict[str, Any]:
+    """The reply; an answer that exhausts memory or nesting is wrong."""
     try:
-        if answer is None:
-            return {"unreadable": _unreadable(gold, kind)}
-        return _judge(gold, answer, kind)
+        return {"unreadable": _unreadable(gold, kind)} if answer is None else _judge(gold, answer, kind)
     except (MemoryError, RecursionError) as error:
         what = "2 GB" if isinstance(error, MemoryError) else "nesting"
         return {"right": False, "why": f"the comparison took more than {what}"} if answer else {"unreadable": what}
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _judge(gold: str, answer: str, kind: str) -> dict[str, Any]:

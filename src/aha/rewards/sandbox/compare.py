@@ -89,6 +89,8 @@ def viewed(tree: Any, view: str) -> Any:
     `sorted` brings the canonical order, which is the same for equal members. Raises ValueError where it cannot be had.
     """
     kind = _kind(tree)
+    if isinstance(tree, list) and not _whole(kind, tree):
+        raise ValueError(f"{_article(kind)} that cannot be read")
     if view == "bool":
         return bool(tree if not isinstance(tree, list) else tree[1])
     if kind == "str":
@@ -103,6 +105,15 @@ def viewed(tree: Any, view: str) -> Any:
     if view == "set":
         return ["set", list(items.values())]
     return ["list", sorted(tree[1], key=canonical)]
+
+
+def _whole(kind: str, tree: list[Any]) -> bool:
+    """Whether an encoded value holds what its kind says; the program that is judged may have forged it."""
+    if len(tree) != 2:
+        return False
+    if kind == "dict":
+        return isinstance(tree[1], list) and all(isinstance(pair, list) and pair for pair in tree[1])
+    return isinstance(tree[1], list) or kind not in ("list", "tuple", "set", "frozenset")
 
 
 def show(tree: Any) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aha.errors import UserError
 from aha.rewards.sandbox.limits import Call
+
+T = TypeVar("T")
 
 MAX_ITEMS = 1_000_000  # of one computed sequence
 MAX_BITS = 100_000  # of one computed whole number
@@ -33,21 +35,20 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 def parse_call(text: str) -> Call:
     """The call that `text` writes: a function's name and literal arguments. Raises UserError for anything else."""
-    try:
-        return call_of(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise UserError(
-            f"the test's call {text[:100]!r} cannot be read ({_first_line(error)}); write name(literal, ...)"
-        ) from error
+    return _read(text, call_of, "call", "name(literal, ...)")
 
 
 def parse_literal(text: str) -> Any:
     """The value that `text` writes, `(1, 2)`. Raises UserError for anything else."""
+    return _read(text, literal, "value", "a literal")
+
+
+def _read(text: str, turn: Callable[[ast.expr], T], what: str, form: str) -> T:
     try:
-        return literal(ast.parse(text.strip(), mode="eval").body)
+        return turn(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise UserError(
-            f"the test's value {text[:100]!r} cannot be read ({_first_line(error)}); write a literal"
+            f"the test's {what} {text[:100]!r} cannot be read ({_first_line(error)}); write {form}"
         ) from error
 
 
