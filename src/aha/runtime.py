@@ -55,6 +55,8 @@ def apply(runtime: Runtime) -> None:
     """Set threads, deterministic algorithms and the allocator for this process."""
     torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # a pass over every new tensor, of which none is read before it is written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     keep_freed_memory()
 
 

@@ -41,7 +41,7 @@ def arguments(*words: str, **more: Any) -> Any:
 
 def test_random_models_end_by_chance_as_often_as_they_are_told(tmp_path: Path) -> None:
     loaded = load(random_model(tmp_path / "m", "0.1m", mean_length=20))
-    engine = NativeEngine(loaded.model, loaded.eos_ids, loaded.pad_id)
+    engine = NativeEngine(loaded.model, loaded.eos_ids)
     (group,) = engine.generate([Prompt(tuple(range(9, 30)), 256, 1)], Sampling(400))
     lengths = [len(c.ids) for c in group]
     assert 15 < sum(lengths) / len(lengths) < 26
@@ -50,7 +50,7 @@ def test_random_models_end_by_chance_as_often_as_they_are_told(tmp_path: Path) -
 
 def test_random_models_without_a_mean_length_never_end(tmp_path: Path) -> None:
     loaded = load(random_model(tmp_path / "m", "0.1m"))
-    engine = NativeEngine(loaded.model, loaded.eos_ids, loaded.pad_id)
+    engine = NativeEngine(loaded.model, loaded.eos_ids)
     (group,) = engine.generate([Prompt((9, 9, 9), 64, 1)], Sampling(40))
     assert {len(c.ids) for c in group} == {40}
 

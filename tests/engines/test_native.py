@@ -28,14 +28,14 @@ SAMPLING = Sampling(20)
 
 def engine_of(folder: Path, slots: int = 512, eos: frozenset[int] = EOS) -> NativeEngine:
     loaded = load(str(folder))
-    return NativeEngine(loaded.model, eos, loaded.pad_id, slots=slots, context=loaded.context)
+    return NativeEngine(loaded.model, eos, slots=slots, context=loaded.context)
 
 
 def assert_same(one: list[list[Completion]], other: list[list[Completion]]) -> None:
     """The same tokens for the same reasons; log-probs within rounding."""
     assert [[(c.ids, c.stop_reason) for c in g] for g in one] == [[(c.ids, c.stop_reason) for c in g] for g in other]
     for a, b in zip((c for g in one for c in g), (c for g in other for c in g), strict=True):
-        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5, rtol=3e-6)
 
 
 def test_samples_do_not_depend_on_slots_order_or_batch_mates(arch: Path) -> None:
@@ -147,7 +147,7 @@ def test_publish_takes_over_weights_and_version(arch: Path) -> None:
     after = engine.generate(PROMPTS, SAMPLING)
     assert {c.policy_version for group in after for c in group} == {7}
     assert after[0][0].logprobs[0] != before[0][0].logprobs[0]
-    fresh = NativeEngine(other.fresh_copy(), EOS, other.pad_id)
+    fresh = NativeEngine(other.fresh_copy(), EOS)
     assert_same(fresh.generate(PROMPTS, SAMPLING), after)
     with torch.no_grad():
         other.model.get_input_embeddings().weight.zero_()

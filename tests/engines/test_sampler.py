@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aha.engines.native.sampler import draw, uniforms
-from aha.models.logits import sampled_logprobs
+from aha.models.logits import sampled_probabilities
 from aha.types import Sampling
 
 LAST = float(np.nextafter(np.float32(1), np.float32(0)))
@@ -42,7 +42,7 @@ def test_nothing_impossible_is_drawn(uniform: float, sampling: Sampling) -> None
     tokens, logprobs = draw(logits, torch.full((500,), uniform), sampling)
     assert torch.isfinite(logprobs).all()
     assert not set(tokens.tolist()) & {0, 7, 39}
-    assert (sampled_logprobs(logits, sampling).gather(-1, tokens[:, None])[:, 0] == logprobs).all()
+    assert (sampled_probabilities(logits, sampling).gather(-1, tokens[:, None])[:, 0].log() == logprobs).all()
 
 
 def test_greedy_takes_the_likeliest() -> None:
@@ -60,4 +60,4 @@ def test_frequencies(seed: int, temperature: float, top_k: int, top_p: float) ->
     grid = (torch.arange(n) + 0.5) / n  # evenly spaced: the counts are the distribution up to one a token
     tokens, _ = draw(logits.expand(n, -1), grid, sampling)
     counts = torch.bincount(tokens, minlength=8)
-    assert (counts - n * sampled_logprobs(logits, sampling)[0].exp()).abs().max() <= 1.01
+    assert (counts - n * sampled_probabilities(logits, sampling)[0]).abs().max() <= 1.01

@@ -27,7 +27,7 @@ EOS = frozenset(range(200, 212))  # a dozen, so that random models stop now and 
 
 
 def engine_of(loaded: Loaded, dtype: torch.dtype = torch.float32, slots: int = 6) -> NativeEngine:
-    return NativeEngine(loaded.fresh_copy(), EOS, loaded.pad_id, dtype=dtype, slots=slots, context=loaded.context)
+    return NativeEngine(loaded.fresh_copy(), EOS, dtype=dtype, slots=slots, context=loaded.context)
 
 
 def samples_of(prompts: list[Prompt], found: list[list[Completion]]) -> list[Sample]:
@@ -55,7 +55,7 @@ def differences(learner: TorchLearner, samples: list[Sample]) -> np.ndarray:
 def gaps(loaded: Loaded, sampling: Sampling, dtype: torch.dtype = torch.float32) -> np.ndarray:
     samples = samples_of(PROMPTS, engine_of(loaded, dtype).generate(PROMPTS, sampling))
     learner = TorchLearner(
-        loaded.fresh_copy(), Optimiser(lr=0.0), pad_id=loaded.pad_id, sampling=sampling, dtype=dtype,
+        loaded.fresh_copy(), Optimiser(lr=0.0), sampling=sampling, dtype=dtype,
         micro_batch_tokens=100,
     )  # fmt: skip
     return differences(learner, samples)
@@ -86,14 +86,14 @@ def test_in_bfloat16_the_gap_is_small_in_mean(arch: Path) -> None:
 def test_the_gap_shows_a_wrong_temperature(tiny) -> None:
     loaded = load(str(tiny("qwen2")))
     samples = samples_of(PROMPTS, engine_of(loaded).generate(PROMPTS, Sampling(24, temperature=0.6)))
-    learner = TorchLearner(loaded.fresh_copy(), Optimiser(lr=0.0), pad_id=0)
+    learner = TorchLearner(loaded.fresh_copy(), Optimiser(lr=0.0))
     assert differences(learner, samples).max() > 0.1
 
 
 def test_three_steps_change_the_weights_and_the_engine_follows(arch: Path) -> None:
     loaded = load(str(arch))
     engine = engine_of(loaded)
-    learner = TorchLearner(loaded.fresh_copy(), Optimiser(lr=1e-2), pad_id=loaded.pad_id)
+    learner = TorchLearner(loaded.fresh_copy(), Optimiser(lr=1e-2))
     start = {name: tensor.clone() for name, tensor in learner.weights().items()}
     first = engine.generate(PROMPTS, Sampling(16))
     for step in range(1, 4):

@@ -43,7 +43,7 @@ def rows(count: int = 9) -> list[Sample]:
 
 def learner_of(folder: Path, budget: int, dtype: torch.dtype = torch.float32) -> TorchLearner:
     loaded = load(str(folder))
-    return TorchLearner(loaded.model, Optimiser(lr=1e-3), pad_id=loaded.pad_id, dtype=dtype, micro_batch_tokens=budget)
+    return TorchLearner(loaded.model, Optimiser(lr=1e-3), dtype=dtype, micro_batch_tokens=budget)
 
 
 def weighted(logprobs: Tensor, batch: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -45,7 +45,7 @@ def test_learner_is_plain_transformers(arch: Path, attention: str) -> None:
     assert stock.config._attn_implementation == attention
     assert loaded.model.config._attn_implementation == "aha"
     for sampling in TEMPERED:
-        learner = TorchLearner(loaded.model, Optimiser(lr=0.0), pad_id=loaded.pad_id, sampling=sampling)
+        learner = TorchLearner(loaded.model, Optimiser(lr=0.0), sampling=sampling)
         for sample, ours in zip(rows(), learner.logprobs(rows()), strict=True):
             theirs = stock_logprobs(stock, sample, sampling.temperature)
             assert len(theirs) < 9 or theirs.std() > 0.5, "a model that says nothing tests nothing"
@@ -65,7 +65,7 @@ def test_the_window_matters(name: str, tiny) -> None:
 def test_gradient_is_plain_transformers(arch: Path) -> None:
     stock = AutoModelForCausalLM.from_pretrained(arch, dtype=torch.float32, attn_implementation="eager")
     loaded = load(str(arch))
-    learner = TorchLearner(loaded.model, Optimiser(lr=0.0), pad_id=loaded.pad_id)
+    learner = TorchLearner(loaded.model, Optimiser(lr=0.0))
     samples = rows()
     learner.forward_backward(samples, lambda logprobs, _: (-logprobs.sum(), {}), 7.0)
     for sample in samples:

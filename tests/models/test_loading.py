@@ -44,7 +44,7 @@ def copy_of(folder: Path, to: Path, **changes: Any) -> Path:
 
 def test_what_is_loaded(arch: Path) -> None:
     loaded = load(str(arch))
-    assert loaded.eos_ids == {256} and loaded.pad_id == 257 and loaded.context == 256
+    assert loaded.eos_ids == {256} and loaded.context == 256
     assert not loaded.model.training
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("3*5=15 等等")) == "3*5=15 等等"
@@ -110,24 +110,9 @@ def test_save_refuses_weights_of_another_name(tiny, tmp_path: Path) -> None:
         save(tmp_path, loaded.model, weights, loaded.tokenizer)
 
 
-def test_all_ends_count_and_padding_is_none_of_them(tiny, tmp_path: Path) -> None:
+def test_all_ends_count(tiny, tmp_path: Path) -> None:
     folder = copy_of(tiny("llama"), tmp_path / "a", generation_config={"eos_token_id": [7, 9]})
     assert load(str(folder)).eos_ids == {7, 9, 256}
-    folder = copy_of(tiny("llama"), tmp_path / "b", tokenizer_config={"pad_token": "<end>"})
-    assert load(str(folder)).pad_id not in load(str(folder)).eos_ids
-    folder = copy_of(tiny("llama"), tmp_path / "c", tokenizer_config={"pad_token": None})
-    loaded = load(str(folder))
-    assert loaded.pad_id not in loaded.eos_ids and 0 <= loaded.pad_id < 260
-
-
-def test_a_pad_token_without_an_embedding_is_not_used(tiny, tmp_path: Path) -> None:
-    loaded = load(str(tiny("llama")))
-    loaded.tokenizer.add_special_tokens({"pad_token": "<new pad>"})
-    loaded.tokenizer.add_tokens([f"<{i}>" for i in range(9)])
-    folder = copy_of(tiny("llama"), tmp_path / "a")
-    loaded.tokenizer.add_special_tokens({"pad_token": "<8>"})
-    loaded.tokenizer.save_pretrained(folder)
-    assert load(str(folder)).tokenizer.pad_token_id >= 260 > load(str(folder)).pad_id
 
 
 def sentence(name: str) -> str:
@@ -212,7 +197,7 @@ def test_a_model_that_also_sees_is_loaded_by_its_language_model(tiny, tmp_path: 
     load(str(tiny("gemma3"))).tokenizer.save_pretrained(tmp_path)
     loaded = load(str(tmp_path))
     assert loaded.context == 77 and 9 in loaded.eos_ids
-    engine = NativeEngine(loaded.fresh_copy(), frozenset(), loaded.pad_id, context=loaded.context)
+    engine = NativeEngine(loaded.fresh_copy(), frozenset(), context=loaded.context)
     found = engine.generate([Prompt((5, 8, 13), 2, 0)], Sampling(12))[0]
     with torch.no_grad():
         for c in found:

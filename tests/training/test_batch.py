@@ -41,7 +41,7 @@ def test_collate_by_hand() -> None:
         Sample((5, 8, 4), (0, 1, 1), (0.0, 1.5, 1.5), (0.0, -0.1, -0.2), (0.0, -0.3, -0.4), weight=2.0),
         Sample((7, 6, 9, 3, 2), (0, 1, 0, 0, 1), (0.0, -1.0, 9.0, 9.0, -2.0)),
     ]
-    batch = collate(samples, pad_id=99)
+    batch = collate(samples)
     assert batch.ids.tolist() == [[5, 8, 4, 99, 99], [7, 6, 9, 3, 2]]
     assert batch.targets.tolist() == [8, 4, 6, 2]
     assert batch.positions.tolist() == [0, 1, 5, 8]  # where the token before each target stands
@@ -55,7 +55,7 @@ def test_collate_by_hand() -> None:
 
 
 def test_collate_of_nothing_trained() -> None:
-    batch = collate([Sample((5, 8), (0, 0))], pad_id=0)
+    batch = collate([Sample((5, 8), (0, 0))])
     for stream in (batch.targets, batch.positions, batch.sequence, batch.lengths):
         assert stream.dtype == torch.long and len(stream) == 0
     assert batch.weights.dtype == batch.advantages.dtype == torch.float32
@@ -63,7 +63,7 @@ def test_collate_of_nothing_trained() -> None:
 
 def test_the_first_token_cannot_be_trained() -> None:
     with pytest.raises(AssertionError, match="no prediction"):
-        collate([Sample((5, 8), (1, 1))], pad_id=0)
+        collate([Sample((5, 8), (1, 1))])
 
 
 ROW = st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=12)
@@ -79,7 +79,7 @@ def test_every_trained_token_is_a_target_once(rows: list[list[tuple[int, bool]]]
         )
         for row in rows
     ]
-    batch = collate(samples, pad_id=77)
+    batch = collate(samples)
     width = batch.ids.shape[1]
     found = [
         (int(p) // width, int(p) % width + 1, int(target), a)

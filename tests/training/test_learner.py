@@ -28,7 +28,7 @@ def learner_of(
 ) -> TorchLearner:
     loaded = load(str(folder))
     return TorchLearner(
-        loaded.model, Optimiser(lr=lr), pad_id=loaded.pad_id, dtype=dtype, sampling=Sampling(1),
+        loaded.model, Optimiser(lr=lr), dtype=dtype, sampling=Sampling(1),
         reference=loaded.fresh_copy() if reference else None,
     )  # fmt: skip
 

@@ -21,7 +21,9 @@ from transformers.utils import logging as transformers_logging
 
 from aha.errors import UserError
 from aha.models.attention import NAME as ATTENTION
-from aha.models.logits import hidden_states, logits, text_config
+from aha.models.decoder import forward_of
+from aha.models.logits import logits, text_config
+from aha.models.packing import Packed, rows
 
 PACKAGED = Path(__file__).parent / "tiny"
 TINY = {"tiny": "base", "tiny-small": "small"}  # name -> folder inside the package
@@ -34,12 +36,11 @@ transformers_logging.disable_progress_bar()
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in float32 with its tokenizer. `eos_ids` are all tokens that end a response; `pad_id` is not one."""
+    """A model in float32 with its tokenizer. `eos_ids` are all tokens that end a response."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     eos_ids: frozenset[int]
-    pad_id: int
     context: int
 
     def fresh_copy(self) -> nn.Module:
@@ -84,7 +85,7 @@ def load(name: str, device: torch.device | str = "cpu") -> Loaded:
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _pad_id(tokenizer, model), _context(model))
+    return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _context(model))
 
 
 def _reason(error: BaseException) -> str:
@@ -144,7 +145,8 @@ def _probe(model: Any) -> None:
         raise ValueError(f"{kind} has layers of type {', '.join(sorted(unknown))}, which aha cannot sample from")
     ids = torch.arange(4, device=model.device)[None] + 1
     whole = model(input_ids=ids, use_cache=False).logits.float()
-    ours = logits(model, hidden_states(model, input_ids=ids, use_cache=False))
+    layout = Packed(rows([ids.shape[1]]), model.device)
+    ours = logits(model, forward_of(model)(ids[0], layout.positions, layout))[None]
     if not torch.allclose(whole, ours, atol=1e-4, rtol=1e-4):
         raise ValueError(f"{kind} changes its logits after the output head in a way that aha does not know")
     shorter = model(input_ids=ids[:, :2], use_cache=False).logits.float()
@@ -161,14 +163,6 @@ def _eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     if not found:
         raise UserError("the tokenizer names no end-of-sequence token; set eos_token in tokenizer_config.json")
     return found
-
-
-def _pad_id(tokenizer: PreTrainedTokenizerBase, model: Any) -> int:
-    """Padding is masked everywhere by position, so any id that has an embedding will do; not one that is trained on."""
-    rows = model.get_input_embeddings().num_embeddings
-    eos = _eos_ids(model, tokenizer)
-    pad = tokenizer.pad_token_id
-    return pad if pad is not None and pad < rows and pad not in eos else min(set(range(len(eos) + 1)) - eos)
 
 
 def _context(model: Any) -> int:

@@ -33,6 +33,4 @@ def dialogue_of(loaded: Loaded, template: str) -> Dialogue:
 
 def engine_of(loaded: Loaded, runtime: Runtime, slots: int) -> NativeEngine:
     """A native engine with a copy of the loaded model."""
-    return NativeEngine(
-        loaded.fresh_copy(), loaded.eos_ids, loaded.pad_id, dtype=runtime.dtype, slots=slots, context=loaded.context
-    )
+    return NativeEngine(loaded.fresh_copy(), loaded.eos_ids, dtype=runtime.dtype, slots=slots, context=loaded.context)

@@ -34,7 +34,6 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
     learner = TorchLearner(
         model.to(context.runtime.device),
         Optimiser(**stage.optimiser.model_dump(exclude={"micro_batch_tokens"}), total_steps=stage.steps),
-        pad_id=tokenizer.pad_token_id,
         dtype=context.runtime.dtype,
         micro_batch_tokens=stage.optimiser.micro_batch_tokens,
         workers=context.runtime.learner_workers(0),

@@ -38,7 +38,6 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
             **stage.optimiser.model_dump(exclude={"micro_batch_tokens"}),
             total_steps=stage.steps * stage.algorithm.updates_per_rollout,
         ),
-        pad_id=loaded.pad_id,
         dtype=context.runtime.dtype,
         micro_batch_tokens=stage.optimiser.micro_batch_tokens,
         sampling=loop.sampling,

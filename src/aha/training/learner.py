@@ -16,17 +16,19 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from aha.models.decoder import Forward, forward_of
 from aha.models.loading import cast_
-from aha.models.logits import hidden_states, logits, token_logprobs
+from aha.models.logits import head_logprobs
+from aha.models.packing import rounded
 from aha.protocols import LossFunction
 from aha.training.batch import MicroBatch, collate, plan
 from aha.types import Sample, Sampling
 
 T = TypeVar("T")
-LOGITS_CHUNK = 4_000_000  # elements of one chunk of float32 logits
+LOGITS_CHUNK = 16_000_000  # elements of one chunk of float32 logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,12 @@ class TorchLearner:
         model: nn.Module,
         optimiser: Optimiser,
         *,
-        pad_id: int,
         dtype: torch.dtype = torch.float32,
         micro_batch_tokens: int = 4096,
         sampling: Sampling | None = None,
         reference: nn.Module | None = None,
         workers: int = 1,
+        share_prompts: bool = True,
     ) -> None:
         self._each = micro_batch_map(workers)
         self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
@@ -91,9 +93,11 @@ class TorchLearner:
         self._master: list[Tensor] = self._parameters if self._same else [_master_of(p) for p in self._parameters]
         self.model = cast_(model, dtype).eval()  # no dropout, no router noise: the distribution that was sampled
         self.reference = cast_(reference, dtype).eval().requires_grad_(False) if reference is not None else None
+        self._forward = forward_of(self.model)
+        self._reference_forward = forward_of(self.reference, join=True) if self.reference is not None else None
         self.optimiser = optimiser
-        self.pad_id = pad_id
         self.micro_batch_tokens = micro_batch_tokens
+        self.share_prompts = share_prompts
         self.sampling = sampling or Sampling(max_tokens=1)
         self.updates = 0
         self.device = self._parameters[0].device
@@ -104,17 +108,18 @@ class TorchLearner:
 
     def logprobs(self, samples: Sequence[Sample], which: str = "policy") -> list[tuple[float, ...]]:
         """Log-probs of the trained tokens of every sample, in place; 0 on the others."""
-        model = self.model if which == "policy" else self.reference
-        assert model is not None, "no reference model was given"
-        chosen: nn.Module = model
+        model, forward = self.model, self._forward
+        if which == "reference":
+            assert self.reference is not None and self._reference_forward is not None, "no reference model was given"
+            model, forward = self.reference, self._reference_forward
         result: list[tuple[float, ...]] = [()] * len(samples)
 
         def values(indices: list[int]) -> tuple[list[int], list[float]]:
             with torch.no_grad():
-                batch = collate([samples[i] for i in indices], self.pad_id, self.device)
-                return indices, self._token_logprobs(chosen, batch).tolist()
+                batch = self._collate(samples, indices)
+                return indices, self._token_logprobs(model, forward, batch).tolist()
 
-        for indices, flat in self._each(values, plan([len(s.ids) for s in samples], self.micro_batch_tokens)):
+        for indices, flat in self._each(values, self._plan(samples)):
             found = iter(flat)
             for i in indices:
                 result[i] = tuple(next(found) if on else 0.0 for on in samples[i].loss_mask)
@@ -130,13 +135,13 @@ class TorchLearner:
         assert denominator > 0, "the denominator is computed once over the global batch"
 
         def gradients(indices: list[int]) -> tuple[tuple[Tensor | None, ...], dict[str, float]]:
-            batch = collate([samples[i] for i in indices], self.pad_id, self.device)
-            total, reported = loss(self._token_logprobs(self.model, batch), batch)
+            batch = self._collate(samples, indices)
+            total, reported = loss(self._token_logprobs(self.model, self._forward, batch), batch)
             found = torch.autograd.grad(total / denominator, self._parameters, allow_unused=True)
             return found, {name: float(value) for name, value in {"loss": total.detach(), **reported}.items()}
 
         sums: dict[str, float] = {}
-        for found, reported in self._each(gradients, plan([len(s.ids) for s in samples], self.micro_batch_tokens)):
+        for found, reported in self._each(gradients, self._plan(samples)):
             self._accumulate(found)
             for name, value in reported.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -191,19 +196,20 @@ class TorchLearner:
             self.reference.load_state_dict(state["reference"])
         self.updates = state["updates"]
 
-    def _token_logprobs(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+    def _plan(self, samples: Sequence[Sample]) -> list[list[int]]:
+        return plan(samples, self.micro_batch_tokens, share=self.share_prompts)
+
+    def _collate(self, samples: Sequence[Sample], indices: Sequence[int]) -> MicroBatch:
+        return collate([samples[i] for i in indices], self.device, share=self.share_prompts)
+
+    def _token_logprobs(self, model: nn.Module, forward: Forward, batch: MicroBatch) -> Tensor:
         """[N] log-probs of the trained tokens; logits exist for one chunk of them at a time."""
-        hidden = hidden_states(model, input_ids=batch.ids, use_cache=False)
-        hidden = hidden.flatten(0, 1)[batch.positions]  # [N, H]
+        count = len(batch.targets)
+        more = (0, rounded(count) - count)  # the head's products too are of few shapes
+        at, targets = (F.pad(x, more) for x in (batch.predicted_at, batch.targets))
+        hidden = forward(batch.ids, batch.layout.positions, batch.layout).index_select(0, at)
         size = max(1, LOGITS_CHUNK // model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
-
-        def chunk(hidden_CH: Tensor, targets_C: Tensor) -> Tensor:
-            return token_logprobs(logits(model, hidden_CH), targets_C, self.sampling)
-
-        if len(hidden) <= size:
-            return chunk(hidden, batch.targets)
-        pieces = zip(hidden.split(size), batch.targets.split(size), strict=True)
-        return torch.cat([checkpoint(chunk, h, t, use_reentrant=False) for h, t in pieces])
+        return head_logprobs(model, hidden, targets, self.sampling, size)[:count]
 
     def _accumulate(self, gradients: Sequence[Tensor | None]) -> None:
         """Add a micro-batch's gradients to the master's, in float32; None: it did not use the parameter."""

@@ -1,85 +1,214 @@
-"""Keys and values of running samples, in preallocated slots with in-place writes.
+"""Keys and values of running samples, in preallocated slots with in-place writes: the layout of decoding.
 
-`transformers` calls `update` once a layer. While prefilling, the new keys and values are kept aside (`staged`) to be
-copied into the slots of a whole group; while decoding, each row's new key is written at its own position and the rows'
-caches are returned as views. What a layer stores is its own business: heads of keys and values, or MLA's latents.
+A slot holds what is its row's own. A long prompt that several rows continue is stored once, as a prefix that they
+share: its keys are read once a step for all of them. What a layer stores is what its attention is given.
 
-Axes: S slots, K key heads, T positions, D width (which may differ between keys and values).
+Axes: S slots, n running rows, H query heads, K key heads, T a row's own places, D width (keys and values may differ),
+P shared prefixes, L their longest length, m rows that share a prefix.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Prefix = dict[int, tuple[Tensor, Tensor]]  # a layer's keys and values of prefilled prompts
+from aha.models.attention import Rule, soft_capped
+from aha.models.kernels.fused import kernel, pointer
+from aha.models.packing import Packed
 
-ROUND = 64  # positions are allocated in multiples of this
+ROUND = 64  # places are allocated in multiples of this
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Recorder(Packed):
+    """A packed stream whose keys and values are kept: a prefill. A layer: [N, K, D], [N, K, Dv]."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+        """As `Packed`; remembers the keys and values."""
+        if not hasattr(self, "kept"):
+            self.kept: dict[int, Pair] = {}
+        assert layer not in self.kept, "a layer attends once a pass"
+        self.kept[layer] = key, value
+        return super().attend(layer, query, key, value, rule)
 
 
 class SlotCache:
-    """The `past_key_values` of the native engine."""
+    """The layout of one token for each of the rows 0..n-1."""
 
-    is_compileable = False
-    is_sliding = (False,)
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        # Keys lie with their places side by side, so that a query meets many of them at once.
+        self.store: dict[int, Pair] = {}  # a layer: [S, K, D, T], [S, K, T, Dv]
+        self.prefixes: dict[int, Pair] = {}  # a layer: [P, K, D, L], [P, K, L, Dv]
+        self._columns = torch.empty(0)
+        self._slots = torch.empty(0)  # [S] their numbers
+        self._prefix_of = torch.empty(0)  # [n] of each row; 0 for one without
+        self._groups = torch.empty(0)  # [P * m] row at each place of the grouped order; places without one repeat a row
+        self._place_in_groups = torch.empty(0)  # [n] of each row
+        self._grouped = 0  # prefixes that rows continue; 0: all is in the slots
+        self._longest = 0
 
-    def __init__(self) -> None:
-        self.store: dict[int, tuple[Tensor, Tensor]] = {}  # a layer: [S, K, T, D], [S, K, T, Dv]
-        self.staged: Prefix = {}  # a layer: [P, K, L, D], [P, K, L, Dv]
-        self.positions: Tensor | None = None  # [n] where the rows 0..n-1 write next; None while prefilling
-        self.rows = torch.empty(0, dtype=torch.long)
-        self.width = 0
+    def reserve(self, kept: dict[int, Pair], slots: int, places: int, prefixes: int, longest: int) -> None:
+        """Make room, keeping nothing, for `slots` rows of `places` and for `prefixes` of up to `longest` tokens."""
+        places, longest = (-(-x // ROUND) * ROUND for x in (places, longest))
+        self.store = _room(self.store, kept, slots, places)
+        self.prefixes = _room(self.prefixes, kept, prefixes, longest) if prefixes else {}
+        self._columns = torch.arange(max(places, longest), device=self.device)
+        self._slots = torch.arange(slots, device=self.device)
 
-    def begin_prefill(self) -> None:
-        """From here on `update` keeps aside what it is given."""
-        self.positions, self.staged = None, {}
+    def write_own(self, kept: dict[int, Pair], tokens: slice, slots: Tensor) -> None:
+        """Copy a prompt, `tokens` of a prefill, to the first places of `slots`."""
+        _write(self.store, kept, tokens, slots)
 
-    def begin_decode(self, positions: Tensor, width: int) -> None:
-        """From here on `update` writes one key a row at `positions` [n] and returns the first `width` positions."""
-        self.positions, self.width = positions, width
-        if len(self.rows) != len(positions):
-            self.rows = torch.arange(len(positions), device=positions.device)
+    def write_prefix(self, kept: dict[int, Pair], tokens: slice, prefix: int) -> None:
+        """Copy a prompt, `tokens` of a prefill, to shared prefix number `prefix`."""
+        _write(self.prefixes, kept, tokens, torch.tensor([prefix], device=self.device))
 
-    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values; return all that its queries may look at."""
-        if self.positions is None:
-            assert layer not in self.staged, "a layer caches once a pass"
-            self.staged[layer] = key, value
-            return key, value
-        keys, values = self.store[layer]
-        n = len(self.positions)
-        keys[self.rows, :, self.positions] = key[:, :, 0]
-        values[self.rows, :, self.positions] = value[:, :, 0]
-        return keys[:n, :, : self.width], values[:n, :, : self.width]
+    def move(self, source: Sequence[int], to: Sequence[int], *, prefixes: bool = False) -> None:
+        """Copy whole slots, or prefixes, `source` onto `to`."""
+        if source:
+            olds, news = (torch.tensor(places, device=self.device) for places in (source, to))
+            for pair in (self.prefixes if prefixes else self.store).values():
+                for tensor in pair:
+                    tensor[news] = tensor[olds]
 
-    def reserve(self, slots: int, positions: int) -> None:
-        """Make room, keeping nothing, for `slots` rows of `positions`. Uses the shapes of what was last staged."""
-        positions = -(-positions // ROUND) * ROUND
-        room = next((keys.shape for keys, _ in self.store.values()), (0, 0, 0))
-        if room[0] >= slots and room[2] >= positions:
+    def group(self, prefix_of: Sequence[int | None], longest: int) -> None:
+        """Tell which prefix each row continues (None: it has none), and how long the longest of them is."""
+        members: dict[int, list[int]] = {}
+        for row, prefix in enumerate(prefix_of):
+            if prefix is not None:
+                members.setdefault(prefix, []).append(row)
+        self._grouped, self._longest = max(members, default=-1) + 1, longest
+        self._prefix_of = torch.tensor([prefix or 0 for prefix in prefix_of], device=self.device)
+        if not self._grouped:
             return
-        self.store = {}  # freed before the larger one is allocated
+        most = max(map(len, members.values()))
+        rows = np.zeros((self._grouped, most), dtype=np.int64)
+        places = np.zeros(len(prefix_of), dtype=np.int64)  # a row without a prefix reads any, all of it hidden
+        for prefix, owned in members.items():
+            rows[prefix, : len(owned)] = owned
+            places[owned] = prefix * most + np.arange(len(owned))
+        self._groups = torch.from_numpy(rows.ravel()).to(self.device)
+        self._place_in_groups = torch.from_numpy(places).to(self.device)
 
-        def empty(like: Tensor) -> Tensor:
-            # zeros, because a masked key's weight of 0 does not silence a NaN in memory that was never written
-            return torch.zeros(slots, like.shape[1], positions, like.shape[3], dtype=like.dtype, device=like.device)
+    def begin(self, own_n: Tensor, depth_n: Tensor, width: int) -> None:
+        """The next step: row r writes its own place `own_n[r]`, below `width`, after `depth_n[r]` shared ones."""
+        self._own, self._depth, self._width = own_n, depth_n, width
+        self._rows = len(own_n)
+        self._hiding: dict[int, Tensor] = {}
 
-        self.store = {layer: (empty(keys), empty(values)) for layer, (keys, values) in self.staged.items()}
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+        """Store the rows' keys [n, K, D] and values; [n, H, D] -> [n, H, Dv]."""
+        if not rule.window and not rule.softcap and (decode := kernel("decode", query)) is not None:
+            return self._fused(decode, layer, query, key, value, rule)
+        n, heads, width = query.shape
+        keys, values = self._written(self.store[layer], key, value)
+        query = query * rule.scaling
+        scores = torch.bmm(query.reshape(len(keys), -1, width), keys).view(n, heads, -1)
+        if self._grouped:
+            scores = torch.cat([self._prefix_scores(query, self.prefixes[layer][0]), scores], -1)
+        scores = soft_capped(scores, rule).add_(self._hidden(rule.window, scores.dtype))
+        probabilities = torch.softmax(scores, -1)
+        own = probabilities[..., -self._width :].reshape(len(keys), -1, self._width)
+        out = torch.bmm(own, values).view(n, heads, -1)
+        if self._grouped:
+            out += self._from_prefixes(probabilities[..., : -self._width], self.prefixes[layer][1])
+        return out
 
-    def copy_prefix(self, prefix: Prefix, row: int, length: int, slots: Tensor) -> None:
-        """Copy the first `length` positions of row `row` of a prefilled `prefix` into each of `slots`."""
-        for layer, stored in self.store.items():
-            for to, source in zip(stored, prefix[layer], strict=True):
-                to[slots, :, :length] = source[row, :, :length]
+    def _fused(
+        self, decode: Callable[..., None], layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule
+    ) -> Tensor:
+        """The whole of `attend` in one pass."""
+        keys, values = self.store[layer]
+        shared_keys, shared_values = self.prefixes.get(layer, (keys, values))
+        query, key = query.contiguous(), key.contiguous()
+        value = value if value[0].is_contiguous() else value.contiguous()
+        n, heads, width = query.shape
+        out = query.new_empty(n, heads, value.shape[2])
+        decode(
+            pointer(query), pointer(key), pointer(value), value.stride(0),
+            pointer(keys), pointer(values), values.shape[2],
+            pointer(shared_keys), pointer(shared_values), shared_values.shape[2],
+            pointer(self._own), pointer(self._prefix_of), pointer(self._depth), rule.scaling,
+            pointer(out), n, heads, key.shape[1], width, value.shape[2],
+        )  # fmt: skip
+        return out
 
-    def move(self, source: Tensor, to: Tensor) -> None:
-        """Copy whole rows `source` onto rows `to`."""
-        for pair in self.store.values():
-            for tensor in pair:
-                tensor[to] = tensor[source]
+    def _written(self, stored: Pair, key: Tensor, value: Tensor) -> Pair:
+        """Write keys [n, K, D] and values; returns the running rows' [n * K, D, width] and [n * K, width, Dv]."""
+        keys, values = stored
+        rows = self._slots[: self._rows]
+        keys[rows, :, :, self._own] = key
+        values[rows, :, self._own] = value
+        count = self._rows * keys.shape[1]
+        return keys.flatten(0, 1)[:count, :, : self._width], values.flatten(0, 1)[:count, : self._width]
 
-    def get_seq_length(self, *_: Any) -> int:
-        """Positions are always passed to the model; nothing is derived from this."""
-        return 0
+    def _prefix_scores(self, query: Tensor, prefixes: Tensor) -> Tensor:
+        """[n, H, D] x [P, K, D, L] -> [n, H, L]: every row against the prefix that it continues."""
+        grouped = self._to_groups(query, prefixes.shape[1])
+        keys = prefixes[: self._grouped].flatten(0, 1)[:, :, : self._longest]
+        return self._to_rows(torch.bmm(grouped, keys), query)
+
+    def _from_prefixes(self, probabilities: Tensor, prefixes: Tensor) -> Tensor:
+        """[n, H, L] x [P, K, L, Dv] -> [n, H, Dv]."""
+        grouped = self._to_groups(probabilities, prefixes.shape[1])
+        values = prefixes[: self._grouped].flatten(0, 1)[:, : self._longest]
+        return self._to_rows(torch.bmm(grouped, values), probabilities)
+
+    def _to_groups(self, rows: Tensor, key_heads: int) -> Tensor:
+        """[n, H, X] -> [P * K, m * H / K, X]."""
+        gathered = rows.index_select(0, self._groups)
+        gathered = gathered.view(self._grouped, -1, key_heads, rows.shape[1] // key_heads, rows.shape[2])
+        return gathered.transpose(1, 2).reshape(self._grouped * key_heads, -1, rows.shape[2])
+
+    def _to_rows(self, grouped: Tensor, rows: Tensor) -> Tensor:
+        """[P * K, m * H / K, X] -> [n, H, X], with n and H those of `rows`."""
+        heads, size = rows.shape[1], grouped.shape[2]
+        key_heads = len(grouped) // self._grouped
+        parts = grouped.view(self._grouped, key_heads, -1, heads // key_heads, size).transpose(1, 2)
+        return parts.reshape(-1, heads, size).index_select(0, self._place_in_groups)
+
+    def _hidden(self, window: int, dtype: torch.dtype) -> Tensor:
+        """[n, 1, L + width]: 0 where a row sees a key, else -inf; made once a step for all layers of one kind."""
+        if window not in self._hiding:
+            own = self._columns[: self._width] - self._own[:, None]  # how far a key is ahead of the row's token
+            hidden = own > 0
+            if window:
+                hidden |= own <= -window
+            if self._grouped:
+                columns, depth = self._columns[: self._longest], self._depth[:, None]
+                unseen = columns >= depth
+                if window:
+                    unseen |= columns - depth - self._own[:, None] <= -window
+                hidden = torch.cat([unseen, hidden], 1)
+            scores = torch.zeros(hidden.shape, dtype=dtype, device=self.device)
+            self._hiding[window] = scores.masked_fill_(hidden, float("-inf"))[:, None]
+        return self._hiding[window]
+
+
+def _write(stores: dict[int, Pair], kept: dict[int, Pair], tokens: slice, rows: Tensor) -> None:
+    """Copy `tokens` of kept keys and values to the first places of each of `rows`."""
+    length = tokens.stop - tokens.start
+    for layer, (keys, values) in stores.items():
+        keys[rows, :, :, :length] = kept[layer][0][tokens].permute(1, 2, 0)
+        values[rows, :, :length] = kept[layer][1][tokens].transpose(0, 1)
+
+
+def _room(old: dict[int, Pair], kept: dict[int, Pair], rows: int, places: int) -> dict[int, Pair]:
+    """Stores of `rows` rows of `places` places at least; the old ones where they are large enough."""
+    if old and (shape := next(iter(old.values()))[1].shape)[0] >= rows and shape[2] >= places:
+        return old
+    old.clear()  # freed before the larger one is allocated
+
+    def empty(like: Tensor, *shape: int) -> Tensor:
+        # zeros, because a masked key's weight of 0 does not silence a NaN in memory that was never written
+        return torch.zeros(rows, like.shape[1], *shape, dtype=like.dtype, device=like.device)
+
+    return {
+        layer: (empty(keys, keys.shape[2], places), empty(values, places, values.shape[2]))
+        for layer, (keys, values) in kept.items()
+    }
