@@ -13,6 +13,7 @@ from aha.engines.native.engine import NativeEngine
 from aha.errors import UserError
 from aha.models.loading import load
 from aha.models.logits import hidden_states, logits
+from aha.models.packing import Packed, rows
 from aha.types import Completion, Prompt, Sampling
 
 EOS = frozenset(range(200, 212))
@@ -64,7 +65,7 @@ def test_one_prompt_eight_times_is_eight_samples_of_it(tiny) -> None:
 def test_prefill_in_several_parts(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(tiny("deepseek_v3"), slots=4)
     expected = engine.generate(PROMPTS, SAMPLING)
-    monkeypatch.setattr("aha.engines.native.engine.PREFILL_TOKENS", 31)
+    monkeypatch.setattr("aha.engines.native.prefill.PREFILL_TOKENS", 31)
     assert_same(engine.generate(PROMPTS, SAMPLING), expected)
 
 
@@ -109,8 +110,9 @@ def test_frequencies_are_the_distribution(tiny) -> None:
     n, ids = 20_000, (17, 99, 4)
     found = engine.generate([Prompt(ids, n, 123)], Sampling(1, temperature=1.3))[0]
     with torch.no_grad():
-        hidden = hidden_states(engine.model, input_ids=torch.tensor([ids]), use_cache=False)
-        expected = n * torch.softmax(logits(engine.model, hidden[0, -1]).double() / 1.3, -1).numpy()
+        layout = Packed(rows([3]))
+        hidden = hidden_states(engine.model, torch.tensor(ids), layout.positions, layout)
+        expected = n * torch.softmax(logits(engine.model, hidden[-1]).double() / 1.3, -1).numpy()
     counts = np.bincount([c.ids[0] for c in found], minlength=260).astype(float)
     likely = expected > 10
     observed = np.append(counts[likely], counts[~likely].sum())
@@ -202,3 +204,51 @@ def test_what_cannot_be_sampled_is_said(tiny, prompts: list[Prompt], sampling: S
 def test_the_whole_context_can_be_used(tiny) -> None:
     found = engine_of(tiny("llama"), eos=frozenset()).generate([Prompt((1, 2), 1, 0)], Sampling(254))
     assert len(found[0][0].ids) == 254
+
+
+LONG = [
+    Prompt(tuple(range(30, 60)), 5, 3),
+    Prompt((7,), 2, 2),
+    Prompt(tuple(range(90, 130)), 4, 1),
+    Prompt((5, 8), 3, 9),
+]
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_shared_prompt_is_read_as_a_copied_one(arch: Path, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of shared prompts come, end, and leave holes among the shared ones; some rows have none."""
+    expected = engine_of(arch, 6).generate(LONG, SAMPLING)
+    monkeypatch.setattr("aha.engines.native.prefill.SHARED_FROM", 20)
+    if not kernels:
+        monkeypatch.setattr("aha.models.kernels.fused.library", lambda: None)
+    for slots in (1, 2, 6, 20):
+        engine = engine_of(arch, slots)
+        assert_same(engine.generate(LONG, SAMPLING), expected)
+        assert engine.cache.prefixes, "the long prompts were shared"
+        assert_same(engine.generate(LONG[::-1], SAMPLING), expected[::-1])
+
+
+def test_looking_seldom_changes_nothing(arch: Path) -> None:
+    """A GPU is asked for what it drew once in several steps; what comes after an end is dropped."""
+    expected = engine_of(arch, 4).generate(PROMPTS, SAMPLING)
+    for steps in (3, 8, 100):
+        engine = engine_of(arch, 4)
+        engine.steps_between_looks = steps
+        assert_same(engine.generate(PROMPTS, SAMPLING), expected)
+
+
+def test_kernels_change_nothing_but_rounding(arch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = engine_of(arch, 4).generate(PROMPTS, SAMPLING)
+    monkeypatch.setattr("aha.models.kernels.fused.library", lambda: None)
+    assert_same(engine_of(arch, 4).generate(PROMPTS, SAMPLING), expected)
+
+
+def test_a_new_row_copies_nothing_of_the_others(tiny) -> None:
+    """A row that takes a free slot writes its prompt there; the others' keys stay where they are."""
+    engine = engine_of(tiny("qwen2"), 3, frozenset())
+    stream = engine.stream([Prompt((5, 8, 13), 2, 1), Prompt((7, 9), 1, 2), Prompt((4, 4), 1, 3)], Sampling(9))
+    copied: list[list[int]] = []
+    move = engine.cache.move
+    engine.cache.move = lambda source, to, **kwargs: (copied.append(list(source)), move(source, to, **kwargs))[1]
+    assert len(list(stream)) == 4
+    assert not any(copied), "all three rows end together, and the fourth takes the first slot"

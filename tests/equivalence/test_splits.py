@@ -113,6 +113,54 @@ def test_a_token_does_not_see_later_ones(arch: Path) -> None:
     assert np.abs(before - after)[12:].max() > 1e-2
 
 
+def groups() -> list[Sample]:
+    """Rows of three prompts, not in their order: five samples, one, and three."""
+    generator = np.random.default_rng(5)
+    made = []
+    for prompt in (0, 1, 0, 2, 0, 0, 2, 2, 0):
+        length, first = int(generator.integers(1, 9)), 7 * prompt + 3
+        ids = (*range(first, first + 4 + 3 * prompt), *(int(i) for i in generator.integers(0, 256, length)))
+        mask = (0,) * (len(ids) - length) + (1,) * length
+        made.append(Sample(ids, mask, tuple(float(x) for x in generator.normal(size=len(ids)))))
+    return made
+
+
+def test_sharing_prompts_changes_neither_logprobs_nor_gradient(arch: Path) -> None:
+    samples = groups()
+    with StayInFloat64():
+        apart = learner_of(arch, 10_000, torch.float64)
+        apart.share_prompts = False
+        whole, loss = gradients(apart, [samples])
+        for budget in (1, 20, 10_000):
+            learner = learner_of(arch, budget, torch.float64)
+            for one, other in zip(apart.logprobs(samples), learner.logprobs(samples), strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-10)
+            found, same_loss = gradients(learner, [samples])
+            assert same_loss == pytest.approx(loss, rel=1e-10)
+            for name, gradient in found.items():
+                torch.testing.assert_close(gradient, whole[name], atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernels_change_gradients_by_rounding_alone(
+    arch: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = groups()
+    exact, _ = gradients(learner_of(arch, 10_000, torch.float64), [samples])
+    error: dict[bool, float] = {}
+    for kernels in (True, False):
+        if not kernels:
+            monkeypatch.setattr("aha.models.kernels.fused.library", lambda: None)
+        learner = learner_of(arch, 10_000, dtype)
+        learner.forward_backward(samples, weighted, 13.0)
+        names = [name for name, p in learner.model.named_parameters() if p.requires_grad]
+        found = {n: p.grad for n, p in zip(names, learner._master, strict=True) if p.grad is not None}
+        total = torch.stack([(g.double() - exact[name]).norm() for name, g in found.items()]).norm()
+        error[kernels] = float(total / torch.stack([exact[name].norm() for name in found]).norm())
+    assert error[True] < 1.5 * error[False] + 1e-6
+    assert error[True] < {torch.float32: 1e-4, torch.bfloat16: 0.3}[dtype]
+
+
 def test_chunks_of_logits_change_nothing(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = rows()
     whole, loss = gradients(learner_of(tiny("qwen2"), 100, torch.float64), [samples])

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aha.models.loading import cast_, load
-from aha.models.logits import hidden_states, logits, sampled_logprobs, token_logprobs
+from aha.models.logits import head_logprobs, hidden_states, logits, sampled_probabilities, token_logprobs
+from aha.models.packing import Packed, rows
 from aha.types import Sampling
 
 INF = math.inf
@@ -34,9 +35,9 @@ SHARES = torch.tensor([[0.4, 0.3, 0.2, 0.1]])
     ],
 )
 def test_by_hand(sampling: Sampling, expected: list[float]) -> None:
-    found = sampled_logprobs(torch.log(SHARES), sampling)
-    torch.testing.assert_close(found.exp(), torch.tensor([expected], dtype=torch.float32), atol=1e-6, rtol=0)
-    assert [x == -INF for x in found[0].tolist()] == [p == 0 for p in expected]
+    found = sampled_probabilities(torch.log(SHARES), sampling)
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float32), atol=1e-6, rtol=0)
+    assert [x == 0 for x in found[0].tolist()] == [p == 0 for p in expected]
 
 
 @settings(max_examples=80, deadline=None)
@@ -45,7 +46,7 @@ def test_by_hand(sampling: Sampling, expected: list[float]) -> None:
 )
 def test_support_is_the_likeliest_tokens(seed: int, temperature: float, top_k: int, top_p: float) -> None:
     raw = 3 * torch.randn(5, 10, generator=torch.Generator().manual_seed(seed))
-    found = sampled_logprobs(raw, Sampling(1, temperature, top_k, top_p))
+    found = sampled_probabilities(raw, Sampling(1, temperature, top_k, top_p)).log()
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(5))
     kept = found > -INF
     assert (kept.sum(-1) >= 1).all() and (not top_k or (kept.sum(-1) <= top_k).all())
@@ -60,7 +61,7 @@ def test_support_is_the_likeliest_tokens(seed: int, temperature: float, top_k: i
 @pytest.mark.parametrize("sampling", [Sampling(1), Sampling(1, 0.6), Sampling(1, top_k=3), Sampling(1, 1.3, top_p=0.7)])
 def test_token_logprobs_are_those_of_the_distribution(sampling: Sampling) -> None:
     raw = torch.randn(50, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    whole = sampled_logprobs(raw, sampling)
+    whole = sampled_probabilities(raw, sampling).log()
     for column in range(10):
         inside = whole[:, column] > -INF
         found = token_logprobs(raw, torch.full((50,), column), sampling)
@@ -86,7 +87,8 @@ def test_gradient_of_a_truncated_distribution_stays_inside() -> None:
 def test_logits_are_in_float32_at_least(tiny) -> None:
     for dtype, expected in [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)]:
         model = cast_(load(str(tiny("gemma2"))).model, dtype)
-        hidden = hidden_states(model, input_ids=torch.tensor([[1, 2]]), use_cache=False)
+        layout = Packed(rows([2]))
+        hidden = hidden_states(model, torch.tensor([1, 2]), layout.positions, layout)
         assert hidden.dtype == dtype
         assert logits(model, hidden).dtype == expected
 
@@ -94,3 +96,31 @@ def test_logits_are_in_float32_at_least(tiny) -> None:
 def test_softcapping_is_applied(tiny) -> None:
     model = load(str(tiny("gemma2", final_logit_softcapping=0.5))).model
     assert logits(model, 100 * torch.ones(1, 16)).abs().max() <= 0.5
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "gemma2"])  # a head of its own, a tied one, a capped one
+@pytest.mark.parametrize("sampling", [Sampling(1), Sampling(1, 0.6), Sampling(1, 1.3, top_k=20, top_p=0.9)])
+def test_chunks_of_the_head_change_neither_values_nor_gradients(tiny, architecture: str, sampling: Sampling) -> None:
+    model = cast_(load(str(tiny(architecture))).model, torch.float64)
+    head = model.get_output_embeddings().weight
+    torch.manual_seed(0)
+    hidden = torch.randn(23, 16, dtype=torch.float64, requires_grad=True)
+    targets, gradient = torch.randint(0, 260, (23,)), torch.randn(23, dtype=torch.float64)
+    found = {}
+    for chunk in (23, 5, 1):
+        values = head_logprobs(model, hidden, targets, sampling, chunk)
+        found[chunk] = (values, *torch.autograd.grad(values, (hidden, head), gradient))
+    for chunk in (5, 1):
+        for one, other in zip(found[23], found[chunk], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+
+
+def test_chunks_of_a_narrow_head_are_added_up_in_float32(tiny) -> None:
+    """300 pieces of one sign: in bfloat16 the sum would stop to grow at 256 times a piece."""
+    model = cast_(load(str(tiny("qwen2"))).model, torch.bfloat16)
+    head = model.get_output_embeddings().weight
+    hidden = torch.ones(600, 16, dtype=torch.bfloat16)
+    targets = torch.zeros(600, dtype=torch.long)
+    (whole,) = torch.autograd.grad(head_logprobs(model, hidden, targets, Sampling(1), 600).sum(), head)
+    (chunked,) = torch.autograd.grad(head_logprobs(model, hidden, targets, Sampling(1), 2).sum(), head)
+    torch.testing.assert_close(whole, chunked, rtol=0.01, atol=0.01)

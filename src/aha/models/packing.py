@@ -59,15 +59,16 @@ class _Block:
 
 
 class Packed:
-    """The layout of a packed stream. `positions` [N] are the tokens' places in their rows. A stream may be longer than
-    its segments, to have one of few `size`s: what comes after them is never looked at."""
+    """The layout of a packed stream of `tokens`. `positions` [N] are their places in their rows. A stream may be longer
+    than its segments, to have one of few `size`s: what comes after them is never looked at."""
 
     def __init__(
         self, segments: Sequence[Segment], device: torch.device | str = "cpu", size: int | None = None
     ) -> None:
         depth = [segments[s.parent].length if s.parent is not None else 0 for s in segments]
         positions = np.concatenate([np.arange(d, d + s.length) for s, d in zip(segments, depth, strict=True)])
-        size = len(positions) if size is None else size
+        self.tokens = len(positions)
+        size = self.tokens if size is None else size
         self._families, self._row_starts = (torch.from_numpy(x) for x in _families(segments, size))
         self.positions = torch.from_numpy(np.pad(positions, (0, size - len(positions)))).to(device)
         queries, keys, blocks = [], [], []

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aha.models.decoder import Forward, forward_of
+from aha.models.decoder import Forward, Frozen, forward_of
 from aha.models.loading import cast_
 from aha.models.logits import head_logprobs
 from aha.models.packing import rounded
@@ -94,7 +94,7 @@ class TorchLearner:
         self.model = cast_(model, dtype).eval()  # no dropout, no router noise: the distribution that was sampled
         self.reference = cast_(reference, dtype).eval().requires_grad_(False) if reference is not None else None
         self._forward = forward_of(self.model)
-        self._reference_forward = forward_of(self.reference, join=True) if self.reference is not None else None
+        self._reference_forward = Frozen(self.reference) if self.reference is not None else None
         self.optimiser = optimiser
         self.micro_batch_tokens = micro_batch_tokens
         self.share_prompts = share_prompts
@@ -108,7 +108,8 @@ class TorchLearner:
 
     def logprobs(self, samples: Sequence[Sample], which: str = "policy") -> list[tuple[float, ...]]:
         """Log-probs of the trained tokens of every sample, in place; 0 on the others."""
-        model, forward = self.model, self._forward
+        model: nn.Module = self.model
+        forward: Forward = self._forward
         if which == "reference":
             assert self.reference is not None and self._reference_forward is not None, "no reference model was given"
             model, forward = self.reference, self._reference_forward
@@ -165,8 +166,9 @@ class TorchLearner:
 
     def refresh_reference(self) -> None:
         """Reference := policy (the paper does so every 400 steps)."""
-        assert self.reference is not None
+        assert self.reference is not None and self._reference_forward is not None
         self.reference.load_state_dict(self.model.state_dict())
+        self._reference_forward.refresh()
 
     def weights(self) -> dict[str, Tensor]:
         """The policy's weights in the compute dtype, by name."""
@@ -192,8 +194,9 @@ class TorchLearner:
             torch._foreach_copy_([p.data for p in self._master], list(state["master"]))
             torch._foreach_copy_([p.data for p in self._parameters], [p.data for p in self._master])
         self._adamw.load_state_dict(state["adamw"])
-        if self.reference is not None:
+        if self.reference is not None and self._reference_forward is not None:
             self.reference.load_state_dict(state["reference"])
+            self._reference_forward.refresh()
         self.updates = state["updates"]
 
     def _plan(self, samples: Sequence[Sample]) -> list[list[int]]:

@@ -78,17 +78,16 @@ class SlotCache:
 
     def group(self, prefix_of: Sequence[int | None], longest: int) -> None:
         """Tell which prefix each row continues (None: it has none), and how long the longest of them is."""
-        members: dict[int, list[int]] = {}
-        for row, prefix in enumerate(prefix_of):
-            if prefix is not None:
-                members.setdefault(prefix, []).append(row)
-        self._grouped, self._longest = max(members, default=-1) + 1, longest
+        self._grouped, self._longest = max((p for p in prefix_of if p is not None), default=-1) + 1, longest
         self._prefix_of = torch.tensor([prefix or 0 for prefix in prefix_of], device=self.device)
         if not self._grouped:
             return
+        members: dict[int, list[int]] = {}
+        for row, prefix in enumerate(prefix_of):
+            members.setdefault(prefix or 0, []).append(row)  # a row without one sees nothing of the first
         most = max(map(len, members.values()))
         rows = np.zeros((self._grouped, most), dtype=np.int64)
-        places = np.zeros(len(prefix_of), dtype=np.int64)  # a row without a prefix reads any, all of it hidden
+        places = np.zeros(len(prefix_of), dtype=np.int64)
         for prefix, owned in members.items():
             rows[prefix, : len(owned)] = owned
             places[owned] = prefix * most + np.arange(len(owned))

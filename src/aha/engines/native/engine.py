@@ -19,7 +19,7 @@ from aha.engines.native.cache import SlotCache
 from aha.engines.native.prefill import Group, prefill, reserve
 from aha.engines.native.rows import Rows, moves
 from aha.errors import UserError
-from aha.models.decoder import forward_of
+from aha.models.decoder import Frozen
 from aha.models.loading import cast_
 from aha.models.logits import logits
 from aha.protocols import Finished
@@ -41,7 +41,7 @@ class NativeEngine:
         context: int = 1 << 30,
     ) -> None:
         self.model = cast_(model, dtype).eval().requires_grad_(False)
-        self.forward = forward_of(self.model, join=True)
+        self.forward = Frozen(self.model)
         self.dtype, self.device = dtype, next(model.parameters()).device
         self.eos_ids, self.slots, self.context = eos_ids, slots, context
         self.steps_between_looks = STEPS_BETWEEN_LOOKS.get(self.device.type, 1)
@@ -57,6 +57,7 @@ class NativeEngine:
             raise ValueError(f"{len(wrong)} published weights are not the engine's in name or shape: {wrong[:3]}")
         with torch.no_grad():
             self.model.load_state_dict(dict(weights), strict=True)
+        self.forward.refresh()
         self.version = version
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:

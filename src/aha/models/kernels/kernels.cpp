@@ -268,7 +268,7 @@ void decode(const T *q, const T *k, const T *v, i64 v_stride, Stored<T> slots, S
     const i64 shared = h.queries / h.keys;
     i64 numbers = 0;
     for (i64 r = 0; r < rows; r++) numbers += (own[r] + depth[r]) * h.queries;
-#pragma omp parallel num_threads(threads_for(numbers))
+#pragma omp parallel num_threads(threads_for(numbers * h.width / 4))
     {
         std::vector<float> query(h.width), p, sum(value_width);
 #pragma omp for schedule(dynamic, 8)
