@@ -30,6 +30,7 @@ TOKENS = 32_768
 VOCABULARIES = (1024, 32_768, 151_936)
 MEMORY_ROWS, MEMORY_LENGTHS = 16, (256, 1024)
 MEMORY_MODEL = "25m"
+MEMORY_TOKENS = 1024  # ours: of one micro-batch where memory is measured, a row of the longest
 COPIES = 3  # of float32 logits that a loss over whole rows keeps: logits, log-probs, gradient
 SAFE_SHARE = 0.7  # of the machine's memory
 
@@ -116,7 +117,8 @@ def memories(peers: Sequence[Side], arguments: Namespace, folder: Path, limit_gb
                 if side is not OURS and needed > limit_gb:
                     missing[f"{side.name}: {name}"] = f"its logits could take {needed:.0f} GiB; try --rows 1"
                     continue
-                job = {**common(arguments), "points": [point]}
+                tokens_at_a_time = min(arguments.micro_batch_tokens, MEMORY_TOKENS)
+                job = {**common(arguments), "points": [point], "micro_batch_tokens": tokens_at_a_time}
                 best, faults = fastest(side, job, [choice], arguments.timeout_s)
                 found.setdefault(side.name, {}).update(best)
                 missing |= {f"{side.name}: {name}": why for why in faults.values()}

@@ -69,7 +69,7 @@ def test_values_and_gradients(shape: tuple[int, ...], dtype: torch.dtype, monkey
     weights = torch.randn_like(expected)
     gradients = torch.autograd.grad(expected, given, weights)
     for most in (1 << 30, 0):
-        monkeypatch.setattr(packing, "MOST_SCORES", most)
+        monkeypatch.setattr(packing, "MOST_KEYS", most)
         narrow = [x.detach().to(dtype).requires_grad_() for x in given]
         found = Packed(TREE).attend(0, *narrow, Rule(0.7))
         torch.testing.assert_close(found, expected.to(dtype), atol=1e-6, rtol=1e-5)

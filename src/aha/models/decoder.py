@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aha.models.attention import Layout, Rule
-from aha.models.kernels.fused import Heads, add_norm, swiglu, turn
+from aha.models.kernels.fused import Heads, add_norm, swiglu, swiglu_down, turn
 from aha.models.logits import hidden_states
 
 Forward = Callable[[Tensor, Tensor, Layout], Tensor]  # ids [N], positions [N], layout -> [N, hidden]
@@ -55,6 +55,7 @@ class Decoder:
     norm: Tensor
     rotary: nn.Module
     heads: Heads
+    tied: bool  # the embedding is the head too, whose gradient is dense: the embedding's own part of it is a few rows
     eps: float
     scaling: float
 
@@ -84,6 +85,7 @@ def read(model: Any) -> Decoder:
         norm=model.model.norm.weight,
         rotary=model.model.rotary_emb,
         heads=Heads(first.q_proj.out_features // width, first.k_proj.out_features // width, width),
+        tied=model.get_output_embeddings().weight is model.model.embed_tokens.weight,
         eps=model.config.rms_norm_eps,
         scaling=first.scaling,
     )
@@ -138,7 +140,7 @@ class Frozen:
 
 def forward(decoder: Decoder, ids_N: Tensor, positions_N: Tensor, layout: Layout) -> Tensor:
     """The last hidden states [N, hidden], before the output head."""
-    x = F.embedding(ids_N, decoder.embedding)
+    x = F.embedding(ids_N, decoder.embedding, sparse=decoder.tied)
     cos, sin = (table[0] for table in decoder.rotary(x, positions_N[None]))
     rule, delta = Rule(decoder.scaling), None
     for number, layer in enumerate(decoder.layers):
@@ -147,7 +149,8 @@ def forward(decoder: Decoder, ids_N: Tensor, positions_N: Tensor, layout: Layout
         q, k, v = turn(qkv, layer.heads_norm, cos, sin, decoder.heads, decoder.eps)
         attended = layout.attend(number, q, k, v, rule).flatten(1)
         x, normed = add_norm(x, linear(attended, layer.out, layer.out_bias), layer.mlp_norm, decoder.eps)
-        delta = linear(swiglu(linear(normed, layer.gate_up)), layer.down)
+        gate_up = linear(normed, layer.gate_up)
+        delta = linear(swiglu(gate_up), layer.down) if layer.down.is_mkldnn else swiglu_down(gate_up, layer.down)
     return add_norm(x, delta, decoder.norm, decoder.eps)[1]
 
 

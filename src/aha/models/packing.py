@@ -20,10 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from aha.models.attention import Rule, attend_block, hiding
 from aha.models.kernels.fused import attention, kernel
 
-SHORT = True
+SHORT = 96  # keys that a token sees on average up to which a kernel beats products of blocks
 BLOCK = 256  # queries
 SIMILAR = 0.7  # blocks are computed together where the shorter has at least this share of the longer's queries and keys
-MOST_SCORES = 1 << 23  # of one block and head beyond which attention is computed again in the backward pass
+MOST_KEYS = 512  # of a block, beyond which its scores are computed again in the backward pass and not kept
 NOWHERE = 1 << 30  # the place of a key that only pads: nobody sees it
 
 
@@ -68,6 +68,7 @@ class Packed:
         depth = [segments[s.parent].length if s.parent is not None else 0 for s in segments]
         positions = np.concatenate([np.arange(d, d + s.length) for s, d in zip(segments, depth, strict=True)])
         self.tokens = len(positions)
+        self._short = positions.mean() < SHORT
         size = self.tokens if size is None else size
         self._families, self._row_starts = (torch.from_numpy(x) for x in _families(segments, size))
         self.positions = torch.from_numpy(np.pad(positions, (0, size - len(positions)))).to(device)
@@ -95,20 +96,20 @@ class Packed:
 
     def attend(self, _: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """[N, H, D], [N, K, D], [N, K, Dv] -> [N, H, Dv], any layer."""
-        if not rule.window and not rule.softcap and SHORT and kernel("attention", query) is not None:
+        if not rule.window and not rule.softcap and self._short and kernel("attention", query) is not None:
             return attention(query, key, value, self._families, self._row_starts, rule.scaling)
         gathered = query.index_select(0, self._queries)
         keys, values = (x.index_select(0, self._keys) for x in (key, value))
         outs: list[Tensor] = []
         at = key_at = 0
-        for block, hidden in zip(self._blocks, self._hidden(rule.window, query.dtype), strict=True):
+        for hidden in self._hidden(rule.window, query.dtype):
             batch, length, width = hidden.shape[0], hidden.shape[2], hidden.shape[3]
             q = gathered[at : at + batch * length].unflatten(0, (batch, length))
             k, v = (
                 x[key_at : key_at + batch * width].unflatten(0, (batch, width)).transpose(1, 2) for x in (keys, values)
             )
             at, key_at = at + batch * length, key_at + batch * width
-            if torch.is_grad_enabled() and block.query_places.numel() * width > MOST_SCORES:
+            if torch.is_grad_enabled() and width > MOST_KEYS:
                 out = checkpoint(attend_block, q, k, v, hidden, rule, use_reentrant=False)
             else:
                 out = attend_block(q, k, v, hidden, rule)

@@ -28,7 +28,7 @@ from aha.training.batch import MicroBatch, collate, plan
 from aha.types import Sample, Sampling
 
 T = TypeVar("T")
-LOGITS_CHUNK = 16_000_000  # elements of one chunk of float32 logits
+LOGITS_CHUNK = 8_000_000  # elements of one chunk of float32 logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,13 @@ class TorchLearner:
         workers: int = 1,
         share_prompts: bool = True,
     ) -> None:
-        self._each = micro_batch_map(workers)
+        self._workers, self._each = workers, micro_batch_map(workers)
         self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._same = dtype in (torch.float32, torch.float64)
         self._master: list[Tensor] = self._parameters if self._same else [_master_of(p) for p in self._parameters]
+        if not self._same:
+            for p, master in zip(self._parameters, self._master, strict=True):
+                p.register_post_accumulate_grad_hook(_moving(master))
         self.model = cast_(model, dtype).eval()  # no dropout, no router noise: the distribution that was sampled
         self.reference = cast_(reference, dtype).eval().requires_grad_(False) if reference is not None else None
         self._forward = forward_of(self.model)
@@ -138,7 +141,11 @@ class TorchLearner:
         def gradients(indices: list[int]) -> tuple[tuple[Tensor | None, ...], dict[str, float]]:
             batch = self._collate(samples, indices)
             total, reported = loss(self._token_logprobs(self.model, self._forward, batch), batch)
-            found = torch.autograd.grad(total / denominator, self._parameters, allow_unused=True)
+            found: tuple[Tensor | None, ...] = ()
+            if self._workers == 1:
+                (total / denominator).backward()  # each is added where it is found
+            else:
+                found = torch.autograd.grad(total / denominator, self._parameters, allow_unused=True)
             return found, {name: float(value) for name, value in {"loss": total.detach(), **reported}.items()}
 
         sums: dict[str, float] = {}
@@ -216,10 +223,26 @@ class TorchLearner:
 
     def _accumulate(self, gradients: Sequence[Tensor | None]) -> None:
         """Add a micro-batch's gradients to the master's, in float32; None: it did not use the parameter."""
-        for gradient, master in zip(gradients, self._master, strict=True):
+        for gradient, master in zip(gradients, self._master, strict=False):
             if gradient is not None:
-                gradient = gradient if self._same else gradient.float()
-                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                _add(master, gradient)
+
+
+def _add(master: Tensor, gradient: Tensor) -> None:
+    """Add `gradient` to the master's, in the master's type."""
+    gradient = gradient.to(master.dtype)
+    master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+
+
+def _moving(master: Tensor) -> Callable[[Tensor], None]:
+    """A hook that hands a parameter's gradient to its master as soon as it is there."""
+
+    def move(p: Tensor) -> None:
+        assert p.grad is not None
+        gradient, p.grad = p.grad, None
+        _add(master, gradient)
+
+    return move
 
 
 def _master_of(p: Tensor) -> Tensor:

@@ -60,14 +60,19 @@ def turn(qkv: Tensor, weight: Tensor | None, cos: Tensor, sin: Tensor, heads: He
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
-    """silu(gate) * up of gate_up [N, 2 F]."""
-    if kernel("swiglu", gate_up) is None:
-        gate, up = gate_up.chunk(2, -1)
-        return F.silu(gate) * up
-    if torch.is_grad_enabled():
-        out: Tensor = _Swiglu.apply(gate_up)
+    """silu(gate) * up of gate_up [N, 2 F], without a gradient where a kernel computes it."""
+    if kernel("swiglu", gate_up) is not None:
+        return _swiglu(gate_up)
+    gate, up = gate_up.chunk(2, -1)
+    return F.silu(gate) * up
+
+
+def swiglu_down(gate_up: Tensor, down: Tensor) -> Tensor:
+    """swiglu(gate_up) down^T [N, F']. What is between the two is not kept for the backward pass."""
+    if torch.is_grad_enabled() and kernel("swiglu", gate_up) is not None:
+        out: Tensor = _SwigluDown.apply(gate_up, down)
         return out
-    return _swiglu(gate_up)
+    return F.linear(swiglu(gate_up), down)
 
 
 def attention(
@@ -215,18 +220,20 @@ def _swiglu(gate_up: Tensor) -> Tensor:
     return out
 
 
-class _Swiglu(torch.autograd.Function):
+class _SwigluDown(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate_up)
-        return _swiglu(gate_up)
+    def forward(ctx: Any, gate_up: Tensor, down: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up, down)
+        return F.linear(_swiglu(gate_up), down)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (gate_up,) = ctx.saved_tensors
-        out = torch.empty_like(gate_up)
-        _call("swiglu_backward", gate_up, gradient.contiguous(), gate_up, out, *gradient.shape)
-        return out
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        gate_up, down = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        of_down = gradient.T @ _swiglu(gate_up)
+        of_inner, out = gradient @ down, torch.empty_like(gate_up)
+        _call("swiglu_backward", gate_up, of_inner, gate_up, out, *of_inner.shape)
+        return out, of_down
 
 
 def _call(name: str, like: Tensor, *arguments: Tensor | float | int | None) -> None:
