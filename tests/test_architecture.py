@@ -67,6 +67,11 @@ def test_sizes(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno + 1 <= MAX_FUNCTION, node.name
 
 
+@pytest.mark.parametrize("path", [*SOURCE.rglob("*.cpp"), *SOURCE.rglob("*.h")], ids=lambda p: p.name)
+def test_sizes_of_kernels(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") <= MAX_FILE
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_downward_only(path: Path) -> None:
     own = module_of(path)

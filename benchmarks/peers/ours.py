@@ -38,7 +38,6 @@ def learner_of(loaded: Loaded, chosen: runtime.Runtime, micro_batch_tokens: int)
     return TorchLearner(
         loaded.fresh_copy(),
         Optimiser(lr=LEARNING_RATE),
-        
         dtype=chosen.dtype,
         micro_batch_tokens=micro_batch_tokens,
         sampling=Sampling(max_tokens=1),

@@ -104,6 +104,14 @@ def _hub() -> Finding:
     return Finding("datasets", metadata.version("datasets"), "ok")
 
 
+def _kernels() -> Finding:
+    from aha.models.kernels.build import library
+
+    if library() is None:
+        return Finding("kernels", "none", "note", "a small model is 2 to 3 times faster on a CPU with g++ installed")
+    return Finding("kernels", "built for this processor", "ok")
+
+
 def _sandbox() -> Finding:
     from aha.rewards.sandbox import available
 
@@ -114,5 +122,5 @@ def _sandbox() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    _python, _torch, _transformers, _device, _bfloat16, _threads, _load, _memory, _disk, _hub, _sandbox,
+    _python, _torch, _transformers, _device, _bfloat16, _threads, _kernels, _load, _memory, _disk, _hub, _sandbox,
 )  # fmt: skip

@@ -150,7 +150,8 @@ def forward(decoder: Decoder, ids_N: Tensor, positions_N: Tensor, layout: Layout
         attended = layout.attend(number, q, k, v, rule).flatten(1)
         x, normed = add_norm(x, linear(attended, layer.out, layer.out_bias), layer.mlp_norm, decoder.eps)
         gate_up = linear(normed, layer.gate_up)
-        delta = linear(swiglu(gate_up), layer.down) if layer.down.is_mkldnn else swiglu_down(gate_up, layer.down)
+        training = torch.is_grad_enabled()
+        delta = swiglu_down(gate_up, layer.down) if training else linear(swiglu(gate_up), layer.down)
     return add_norm(x, delta, decoder.norm, decoder.eps)[1]
 
 

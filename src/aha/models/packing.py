@@ -9,8 +9,10 @@ there is padding, and long segments skip most of the keys that are hidden from t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,12 +52,13 @@ class _Cut:
         return self.last - self.first, self.last - self.start + self.prefix[1] - self.prefix[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Similar cuts together: their places, and which part of the gathered queries and keys is theirs."""
+class _Blocks(NamedTuple):
+    """Similar cuts together. A block's queries and keys are consecutive parts of what is gathered."""
 
-    query_places: Tensor  # [B, Q]
-    key_places: Tensor  # [B, T]
+    queries: Tensor  # [sum of B Q] tokens whose queries are gathered
+    keys: Tensor  # [sum of B T]
+    slots: Tensor  # [N] where each token's query is among the gathered ones
+    places: list[tuple[Tensor, Tensor]]  # of each block's queries [B, Q] and keys [B, T], in their rows
 
 
 class Packed:
@@ -68,38 +71,19 @@ class Packed:
         depth = [segments[s.parent].length if s.parent is not None else 0 for s in segments]
         positions = np.concatenate([np.arange(d, d + s.length) for s, d in zip(segments, depth, strict=True)])
         self.tokens = len(positions)
+        self._segments, self._device = segments, device
         self._short = positions.mean() < SHORT
-        size = self.tokens if size is None else size
-        self._families, self._row_starts = (torch.from_numpy(x) for x in _families(segments, size))
-        self.positions = torch.from_numpy(np.pad(positions, (0, size - len(positions)))).to(device)
-        queries, keys, blocks = [], [], []
-        slots = np.zeros(size, dtype=np.int64)  # where each token's query is among the gathered ones
-        gathered = 0
-        for cuts in _similar(_cuts(segments)):
-            cuts += cuts[-1:] * (rounded(len(cuts)) - len(cuts))
-            query_index, query_real = _ranges([(c.first, c.last) for c in cuts], 16)
-            own_index, own_real = _ranges([(c.start, c.last) for c in cuts], 16)
-            prefix_index, prefix_real = _ranges([c.prefix for c in cuts], 8)
-            key_index = np.concatenate([prefix_index, own_index], 1)
-            key_real = np.concatenate([prefix_real, own_real], 1)
-            slots[query_index[query_real]] = gathered + np.flatnonzero(query_real)
-            gathered += query_index.size
-            queries.append(query_index.ravel())
-            keys.append(key_index.ravel())
-            places = positions[query_index], np.where(key_real, positions[key_index], NOWHERE)
-            blocks.append(_Block(*(torch.from_numpy(p).to(device) for p in places)))
-        self._blocks = blocks
-        self._queries = torch.from_numpy(np.concatenate(queries)).to(device)
-        self._keys = torch.from_numpy(np.concatenate(keys)).to(device)
-        self._slots = torch.from_numpy(slots).to(device)
+        padding = 0 if size is None else size - self.tokens
+        self.positions = torch.from_numpy(np.pad(positions, (0, padding))).to(device)
         self._hiding: dict[tuple[int, torch.dtype], list[Tensor]] = {}
 
     def attend(self, _: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """[N, H, D], [N, K, D], [N, K, Dv] -> [N, H, Dv], any layer."""
         if not rule.window and not rule.softcap and self._short and kernel("attention", query) is not None:
-            return attention(query, key, value, self._families, self._row_starts, rule.scaling)
-        gathered = query.index_select(0, self._queries)
-        keys, values = (x.index_select(0, self._keys) for x in (key, value))
+            return attention(query, key, value, *self._families, rule.scaling)
+        blocks = self._blocks
+        gathered = query.index_select(0, blocks.queries)
+        keys, values = (x.index_select(0, blocks.keys) for x in (key, value))
         outs: list[Tensor] = []
         at = key_at = 0
         for hidden in self._hidden(rule.window, query.dtype):
@@ -114,12 +98,43 @@ class Packed:
             else:
                 out = attend_block(q, k, v, hidden, rule)
             outs.append(out.flatten(0, 1))
-        return torch.cat(outs).index_select(0, self._slots)
+        return torch.cat(outs).index_select(0, blocks.slots)
+
+    @functools.cached_property
+    def _families(self) -> tuple[Tensor, Tensor]:
+        """As `fused.attention` takes them."""
+        families, row_starts = _families(self._segments, len(self.positions))
+        return torch.from_numpy(families), torch.from_numpy(row_starts)
+
+    @functools.cached_property
+    def _blocks(self) -> _Blocks:
+        positions = self.positions.cpu().numpy()
+        queries, keys, places = [], [], []
+        slots = np.zeros(len(positions), dtype=np.int64)
+        gathered = 0
+        for cuts in _similar(_cuts(self._segments)):
+            cuts += cuts[-1:] * (rounded(len(cuts)) - len(cuts))
+            query_index, query_real = _ranges([(c.first, c.last) for c in cuts], 16)
+            own_index, own_real = _ranges([(c.start, c.last) for c in cuts], 16)
+            prefix_index, prefix_real = _ranges([c.prefix for c in cuts], 8)
+            key_index = np.concatenate([prefix_index, own_index], 1)
+            key_real = np.concatenate([prefix_real, own_real], 1)
+            slots[query_index[query_real]] = gathered + np.flatnonzero(query_real)
+            gathered += query_index.size
+            queries.append(query_index.ravel())
+            keys.append(key_index.ravel())
+            places.append((positions[query_index], np.where(key_real, positions[key_index], NOWHERE)))
+
+        def tensor(x: np.ndarray) -> Tensor:
+            return torch.from_numpy(x).to(self._device)
+
+        flat = (tensor(np.concatenate(queries)), tensor(np.concatenate(keys)), tensor(slots))
+        return _Blocks(*flat, [(tensor(q), tensor(k)) for q, k in places])
 
     def _hidden(self, window: int, dtype: torch.dtype) -> list[Tensor]:
         """What is added to the scores of each block, made once for all layers of one kind."""
         if (window, dtype) not in self._hiding:
-            self._hiding[window, dtype] = [hiding(b.query_places, b.key_places, window, dtype) for b in self._blocks]
+            self._hiding[window, dtype] = [hiding(q, k, window, dtype) for q, k in self._blocks.places]
         return self._hiding[window, dtype]
 
 

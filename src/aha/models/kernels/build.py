@@ -60,7 +60,8 @@ def cache_folder() -> Path:
 def _built(compiler: str) -> Path:
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=BUILD_S, check=True).stdout
     # march=native follows the processor, which a home folder on a network does not
-    key = (SOURCE.read_bytes(), version, " ".join(FLAGS).encode(), processor_name().encode(), _features())
+    sources = (path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
+    key = (*sources, version, " ".join(FLAGS).encode(), processor_name().encode(), _features())
     name = f"kernels-{hashlib.sha256(b'|'.join(key)).hexdigest()[:16]}.so"
     folder = cache_folder()
     try:

@@ -1,0 +1,61 @@
+// Numbers of either type, exp in vector registers, and how many threads a piece of work is worth.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+using i64 = int64_t;
+
+constexpr i64 PARALLEL_FROM = 1 << 15;  // numbers below which a second thread costs more than it saves
+
+struct bf16 {
+    uint16_t bits;
+};
+
+inline float get(const float &x) { return x; }
+inline float get(const bf16 &x) {
+    const uint32_t bits = uint32_t(x.bits) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+inline void put(float &x, float value) { x = value; }
+inline void put(bf16 &x, float value) {  // to the nearest, ties to even
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    x.bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// exp in vector registers: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; within 2 units in the last place.
+inline float fast_exp(float x) {
+    x = std::min(std::max(x, -87.0f), 88.0f);
+    const float n = std::nearbyint(x * 1.44269504088896341f);
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const int32_t bits = (int32_t(n) + 127) << 23;
+    float power;
+    std::memcpy(&power, &bits, 4);
+    return p * power;
+}
+
+inline int threads_for(i64 numbers) { return numbers < PARALLEL_FROM ? 1 : omp_get_max_threads(); }
+
+// Query heads, key heads, and the width of each.
+struct Heads {
+    i64 queries, keys, width;
+};
+
+}  // namespace
