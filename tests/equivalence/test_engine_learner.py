@@ -46,7 +46,7 @@ def differences(learner: TorchLearner, samples: list[Sample]) -> np.ndarray:
     rows = learner.logprobs(samples)
     return np.concatenate(
         [
-            (np.abs(np.array(row) - s.behaviour_logprobs) / np.maximum(1, np.abs(row)))[np.array(s.loss_mask) == 1]
+            np.abs(np.array(row) - s.behaviour_logprobs)[np.array(s.loss_mask) == 1]
             for s, row in zip(samples, rows, strict=True)
         ]
     )

@@ -32,7 +32,9 @@ def test_every_function_is_exported_and_has_a_docstring() -> None:
     assert all(getattr(rewards, name).__doc__ for name in rewards.__all__)
 
 
-def test_outcomes_become_numbers_or_none(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_outcomes_become_numbers_or_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     made: dict[str, Outcome] = {"1": Score(0.5, "half"), "2": Abstain("no opinion"), "3": Failed("broken")}
     monkeypatch.setitem(graders.ROW_REWARDS, "math", lambda text, columns: made[columns["answer"]])
     with caplog.at_level(logging.WARNING, logger="aha.rewards"):

@@ -54,14 +54,8 @@ def test_the_reward_reads_what_follows_the_thinking() -> None:
 
 @pytest.mark.parametrize(
     ("items", "value"),
-    [
-        ("[1, 2]", 1),
-        ("[1, 1.0]", 0),
-        ("[1, true]", 1),
-        ('[{"a": [1]}, {"a": [1]}]', 0),
-        ('["1", 1]', 1),
-        ("[[], {}]", 1),
-    ],
+    [("[1, 2]", 1), ("[1, 1.0]", 0), ("[1, true]", 1), ('[{"a": [1]}, {"a": [1]}]', 0), ('["1", 1]', 1),
+    ("[[], {}]", 1)],
 )
 def test_unique_items(items: str, value: float) -> None:
     assert score(validate(items, {"uniqueItems": True})) == value

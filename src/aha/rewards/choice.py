@@ -1,8 +1,8 @@
 """Multiple choice: which of 2 to 26 lettered options an answer names.
 
-options = {"A": "12", "B": "13", "C": "14"}
-read_choice("The answer is (C).", options)      # "C"; so do "C", "c)", "C) 14" and "14"
-read_choice("B or C", options)                  # None: two letters
+    options = {"A": "12", "B": "13", "C": "14"}
+    read_choice("The answer is (C).", options)      # "C"; so do "C", "c)", "C) 14" and "14"
+    read_choice("B or C", options)                  # None: two letters
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def code(text: str, columns: Columns, *, unsafe: bool = False) -> Outcome:
 def _tests(tests: Any) -> list[dict[str, Any]]:
     """The tests without the keys that a table's rows have only because other rows need them."""
     if not isinstance(tests, list) or not all(isinstance(test, Mapping) for test in tests):
-        raise UserError('the row\'s \'tests\' are no list of objects; give [{"call": "f(1)", "expected": 2}, ...]')
+        raise UserError("the row's 'tests' are no list of objects; give [{\"call\": \"f(1)\", \"expected\": 2}, ...]")
     return [{key: test[key] for key in test if test[key] is not None or _expects_none(test, key)} for test in tests]
 
 

@@ -77,7 +77,9 @@ def _faults(task: Task, problem: Problem) -> list[dict[str, Any]]:
     return [{**place, "reason": reason} for reason in reasons if reason]
 
 
-def _fault(task: Task, problem: Problem, name: str, answer_of: Callable[[Problem], str], expected: float) -> str | None:
+def _fault(
+    task: Task, problem: Problem, name: str, answer_of: Callable[[Problem], str], expected: float
+) -> str | None:
     """What is wrong with the outcome of one answer, in words."""
     answer = answer_of(problem)
     outcome = task.grade(problem, answer)

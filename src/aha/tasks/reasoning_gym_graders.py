@@ -25,7 +25,9 @@ _FRACTION = re.compile(
 )
 _BASE_DIGITS = re.compile(r"(?:0[xob])?([0-9a-z]{1,100})(?:_\{?[0-9]{1,2}\}?)?")
 _YES_NO = re.compile(r"\b(yes|no)\b")
-_DURATION = re.compile(r"(?:([0-9]{1,6}) ?days?,? ?)?(?:([0-9]{1,4}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,3}))?)?)?")
+_DURATION = re.compile(
+    r"(?:([0-9]{1,6}) ?days?,? ?)?(?:([0-9]{1,4}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,3}))?)?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)

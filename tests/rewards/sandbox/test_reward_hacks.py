@@ -134,7 +134,7 @@ def test_a_hack_scores_nothing(name: str, sandbox: None) -> None:
 def test_a_hack_that_leaves_its_wrong_values_earns_only_what_is_right(sandbox: None) -> None:
     """One constant right of three; the values forged after it are compared like any other."""
     constant = "def total(xs): return 27"
-    forged = 'import os\nfor n, v in enumerate((27, 1, 1)): os.write(3, b\'{"n": %d, "value": %d}\\n\' % (n, v))\nos._exit(0)'
+    forged = "import os\nfor n, v in enumerate((27, 1, 1)): os.write(3, b'{\"n\": %d, \"value\": %d}\\n' % (n, v))\nos._exit(0)"
     for source in (constant, forged):
         outcome = grade_code(source, TESTS, scoring="share")
         assert isinstance(outcome, Score)

@@ -126,7 +126,7 @@ def test_calls_after_the_end_of_the_process_have_its_status(pool: Pool) -> None:
 @cpp
 def test_cpp(pool: Pool, host: Host) -> None:
     limits = Limits(seconds=10, compile_seconds=300)
-    double = '#include <cstdio>\nint main() { int x; std::scanf("%d", &x); std::printf("%d\\n", 2 * x); }'
+    double = "#include <cstdio>\nint main() { int x; std::scanf(\"%d\", &x); std::printf(\"%d\\n\", 2 * x); }"
     assert run_program(double, "21", limits, "cpp", pool=pool).stdout == "42\n"
     begun = time.monotonic()
     assert run_program(double, "4", limits, "cpp", pool=pool).stdout == "8\n"

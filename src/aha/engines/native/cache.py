@@ -1,7 +1,7 @@
 """Keys and values of running samples, in preallocated slots with in-place writes: the layout of decoding.
 
 A slot holds what is its row's own. A long prompt that several rows continue is stored once, as a prefix that they
-share: its keys are read once a step for all of them. What a layer stores is what its attention is given.
+share. What a layer stores is what its attention is given.
 
 Axes: S slots, n running rows, H query heads, K key heads, T a row's own places, D width (keys and values may differ),
 P shared prefixes, L their longest length, m rows that share a prefix.

@@ -1,6 +1,6 @@
 """Instructions of a problem against a response: strictly or loosely, as a share or all or nothing.
 
-problem.hidden["instructions"] = [{"id": "punctuation:no_comma", "kwargs": {}}, ...]
+    problem.hidden["instructions"] = [{"id": "punctuation:no_comma", "kwargs": {}}, ...]
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ LANGUAGE = Argument("an ISO 639 code", lambda value: isinstance(value, str) and 
 
 KINDS: dict[str, Kind] = {  # Zhou et al., arXiv 2311.07911, table 1
     "keywords:existence": Kind(checks.keywords, {"keywords": TEXTS}),
-    "keywords:frequency": Kind(checks.keyword_frequency, {"keyword": TEXT, "relation": RELATION, "frequency": COUNT}),
+    "keywords:frequency": Kind(
+        checks.keyword_frequency, {"keyword": TEXT, "relation": RELATION, "frequency": COUNT}
+    ),
     "keywords:forbidden_words": Kind(checks.forbidden_words, {"forbidden_words": TEXTS}),
     "keywords:letter_frequency": Kind(
         checks.letter_frequency, {"letter": LETTER, "let_relation": RELATION, "let_frequency": COUNT}

@@ -17,7 +17,7 @@ _BULLET = re.compile(r"[*-][ \t]+(?=\S)")
 _STARS = re.compile(r"(\*{1,3})([^*\n]+)\1(?!\*)")
 _FENCE = re.compile(r"^```(?:json)?[ \t]*\n?|\n?[ \t]*```$", re.IGNORECASE)
 _SEPARATOR = "******"
-_CLOSING = ' \t\r\n"”*_'
+_CLOSING = " \t\r\n\"”*_"
 OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 

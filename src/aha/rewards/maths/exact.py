@@ -1,8 +1,8 @@
 r"""Exact values of expressions that are rational by arithmetic alone, with a cap on the size of every number.
 
-exact(parse(tokens("0.75")))          -> Fraction(3, 4)
-exact(parse(tokens(r"\sqrt{2}")))     -> None: not rational
-exact(parse(tokens("9^{9^9}")))       -> None: no power is evaluated before its size is known
+    exact(parse(tokens("0.75")))          -> Fraction(3, 4)
+    exact(parse(tokens(r"\sqrt{2}")))     -> None: not rational
+    exact(parse(tokens("9^{9^9}")))       -> None: no power is evaluated before its size is known
 """
 
 from __future__ import annotations

@@ -32,30 +32,10 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("÷∕⁄", "/"),
         **dict.fromkeys("°º˚", "°"),
         **dict.fromkeys("，、", ","),
-        "π": r"\pi ",
-        "∞": r"\infty ",
-        "∪": r"\cup ",
-        "∈": r"\in ",
-        "±": r"\pm ",
-        "∓": r"\mp ",
-        "≤": "<=",
-        "≥": ">=",
-        "≠": r"\ne ",
-        "≈": r"\approx ",
-        "∅": r"\emptyset ",
-        "ℝ": r"\mathbb{R}",
-        "⟨": r"\langle ",
-        "⟩": r"\rangle ",
-        "∖": r"\setminus ",
-        "；": ";",
-        "：": ":",
-        "。": ".",
-        "€": r"\euro ",
-        "£": r"\pounds ",
-        "¥": r"\yen ",
-        "￥": r"\yen ",
-        "∠": r"\angle ",
-        "∣": "|",
+        "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ", "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ",
+        "≤": "<=", "≥": ">=", "≠": r"\ne ", "≈": r"\approx ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
+        "⟨": r"\langle ", "⟩": r"\rangle ", "∖": r"\setminus ", "；": ";", "：": ":", "。": ".",
+        "€": r"\euro ", "£": r"\pounds ", "¥": r"\yen ", "￥": r"\yen ", "∠": r"\angle ", "∣": "|",
     }
 )
 _ROOT = re.compile(r"√ *([0-9]{1,99}(?:\.[0-9]{1,99})?|[A-Za-z])?")
@@ -121,13 +101,8 @@ GREEK = (
 )  # fmt: skip
 _NAMES = {
     **{name: "\\" + name for name in (*FUNCTIONS, *GREEK, "pi", "sqrt", "infty")},
-    "infinity": r"\infty",
-    "oo": r"\infty",
-    "asin": r"\arcsin",
-    "acos": r"\arccos",
-    "atan": r"\arctan",
-    "sgn": '"sgn',
-    "abs": r"\abs",
+    "infinity": r"\infty", "oo": r"\infty", "asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan",
+    "sgn": '"sgn', "abs": r"\abs",
 }
 _WORDS = frozenset(("and", "or", "in", "is", "to", "no", "not", "are", "the", "yes", "base", "und", "et"))
 SHORT_UNITS = frozenset(  # read as a word only behind a number
@@ -159,34 +134,10 @@ _SAME = {
     **dict.fromkeys((r"\approx", r"\simeq", r"\doteq"), r"\approx"),
     **dict.fromkeys((r"\varnothing", r"\emptyset"), r"\emptyset"),
     **dict.fromkeys((r"\backslash", r"\setminus", r"\smallsetminus"), r"\setminus"),
-    r"\lbrace": r"\{",
-    r"\rbrace": r"\}",
-    r"\lbrack": "[",
-    r"\rbrack": "]",
-    r"\lparen": "(",
-    r"\rparen": ")",
-    r"\colon": ":",
-    r"\%": "%",
-    r"\&": "&",
-    r"\Reals": r"\R",
-    r"\real": r"\R",
-    r"\imath": "i",
-    r"\mathrm{i}": "i",
-    r"\land": '"and',
-    r"\lor": '"or',
-    r"\wedge": '"and',
-    r"\vee": '"or',
-    r"\cr": r"\\",
-    "**": "^",
-    r"\prime": "'",
-    "==": "=",
-    "<=": "<=",
-    ">=": ">=",
-    r"\dots": "...",
-    r"\ldots": "...",
-    r"\cdots": "...",
-    r"\#": "#",
-    r"\_": "_",
+    r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\lparen": "(", r"\rparen": ")",
+    r"\colon": ":", r"\%": "%", r"\&": "&", r"\Reals": r"\R", r"\real": r"\R", r"\imath": "i", r"\mathrm{i}": "i",
+    r"\land": '"and', r"\lor": '"or', r"\wedge": '"and', r"\vee": '"or', r"\cr": r"\\", "**": "^", r"\prime": "'",
+    "==": "=", "<=": "<=", ">=": ">=", r"\dots": "...", r"\ldots": "...", r"\cdots": "...", r"\#": "#", r"\_": "_",
 }
 _GROUPED = re.compile(r"[0-9]{1,3}(?:(?:,\\!\s?|\{,\}|\\,|\\ |\\!,|\u2009|\u202f)[0-9]{3})+(?![0-9])")  # never a list
 _COMMAS = re.compile(r"[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:[ ~][0-9]{3})+)(?![0-9])")
@@ -331,7 +282,9 @@ class _Lexer:
     def _foreign(self) -> None:
         """A run of letters of another script is one word."""
         begin = self.place
-        while self.place < len(self.text) and self.text[self.place].isalpha() and not self.text[self.place].isascii():
+        while (
+            self.place < len(self.text) and self.text[self.place].isalpha() and not self.text[self.place].isascii()
+        ):
             self.place += 1
         self._put('"' + self.text[begin : self.place])
 

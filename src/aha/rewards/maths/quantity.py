@@ -48,17 +48,8 @@ _LEADING = frozenset(
      "thus", "hence", "it", "its", "答案是", "答案", "答案为", "是", "为", "共", "等于", "共有")
 )  # fmt: skip
 _TIMES = {
-    "dozen": 12,
-    "hundred": 100,
-    "thousand": 1000,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-    "十": 10,
-    "百": 100,
-    "千": 1000,
-    "万": 10**4,
-    "亿": 10**8,
+    "dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8,
 }
 _NOT_A_UNIT = frozenset(
     ("and", "or", "not", "no", "more", "less", "than", "least", "most", "minus", "plus", "times", "squared", "cubed",
@@ -149,7 +140,7 @@ def _same_value(gold: Node, answer: Node, as_unit: bool, arithmetic: Arithmetic)
 
 
 def _marked(tree: Node) -> str:
-    """ "percent" or "degree" where the tree ends in that mark."""
+    """"percent" or "degree" where the tree ends in that mark."""
     if tree.head == "negative":
         return _marked(tree.args[0])
     return tree.head if tree.head in ("percent", "degree") else ""

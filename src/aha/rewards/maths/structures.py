@@ -57,7 +57,9 @@ def same_item(gold: Item, answer: Item, arithmetic: Arithmetic) -> bool:
     if isinstance(gold, Quantity) and isinstance(answer, Quantity):
         return quantity.same(gold, answer, arithmetic)
     if isinstance(gold, tuple) and isinstance(answer, tuple):
-        return len(gold) == len(answer) and all(same_item(a, b, arithmetic) for a, b in zip(gold, answer, strict=True))
+        return len(gold) == len(answer) and all(
+            same_item(a, b, arithmetic) for a, b in zip(gold, answer, strict=True)
+        )
     return isinstance(gold, str) and gold == answer
 
 

@@ -1,8 +1,8 @@
 r"""Answers that are no mathematics: letters of a multiple choice, words, and numbers in a base. Each compared exactly.
 
-read_choice("C) 14")          -> Choice("C", "14")
-read_words(r"\text{Evelyn}.") -> "evelyn"
-read_base("1A_{16}")          -> BaseNumber(26, 16)
+    read_choice("C) 14")          -> Choice("C", "14")
+    read_words(r"\text{Evelyn}.") -> "evelyn"
+    read_base("1A_{16}")          -> BaseNumber(26, 16)
 """
 
 from __future__ import annotations
