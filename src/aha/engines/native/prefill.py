@@ -52,7 +52,8 @@ def reserve(cache: SlotCache, kept: dict[int, Pair], prompts: Sequence[Prompt], 
     """Make room for all that `prompts` will need."""
     shared = [len(p.ids) for p in prompts if shares(p)]
     own = [len(p.ids) for p in prompts if not shares(p)]
-    cache.reserve(kept, slots, max(own, default=0) + max_tokens, min(len(shared), slots), max(shared, default=0))
+    places = max(own, default=0) + max_tokens
+    cache.reserve(kept, rounded(slots), places, min(len(shared), slots), max(shared, default=0))
 
 
 def prefill(forward: Forward, prompts: Sequence[Prompt], queue: deque[int], device: torch.device) -> list[Group]:

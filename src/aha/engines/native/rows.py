@@ -37,14 +37,14 @@ class Rows:
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=device)
 
-        most = sampling.max_tokens
+        most, places = sampling.max_tokens, rounded(slots)
         self.slots, self.sampling, self.eos_ids, self.device = slots, sampling, eos_ids, device
         self.owners: list[Owner | None] = []
         self.clock = 0  # steps made
         self.changed = False  # rows have come, gone or moved since the last step
-        self.last = zeros(slots)  # the last token drawn
-        self.own = zeros(slots)  # its place in the row's slot
-        self.depth = zeros(slots)  # shared positions before the slot's first
+        self.last = zeros(places)  # the last token drawn
+        self.own = zeros(places)  # its place in the row's slot
+        self.depth = zeros(places)  # shared positions before the slot's first
         self._next = zeros(slots)  # where the next token is noted, in [S * M]
         self._uniform = zeros(slots, most, dtype=torch.float32)
         self._tokens = zeros(slots, most)
@@ -124,7 +124,7 @@ class Rows:
             for tensor in tensors:
                 tensor[news] = tensor[olds]
             self._next[news] = self._next[olds] + (news - olds) * self.sampling.max_tokens
-        self.size = min(rounded(len(self.owners)), self.slots)
+        self.size = rounded(len(self.owners))
         for tensor in (self.last, self.own, self.depth):
             tensor[len(self.owners) :] = 0
         running = [owner for owner in self.owners if owner is not None]
