@@ -5,65 +5,65 @@
 
 namespace {
 
-// out[i][t] = sum over j of q[i][j] * keys[j][t], for N queries at a time, which share what is read of the keys.
+// A matrix of floats by its strides; T says in which type it is stored.
+template <typename T>
+struct Matrix {
+    T *at;
+    i64 row, column = 1;
+};
+
+// out [N, columns] += left [N, inner] right [inner, columns], whose columns are neighbours; N rows share what is read of
+// `right`.
 template <int N, typename T>
-inline void scores_of(const float *__restrict__ q, i64 q_stride, const T *__restrict__ keys, i64 places, i64 width,
-                      i64 count, float *__restrict__ out, i64 out_stride) {
-    for (int i = 0; i < N; i++) std::memset(out + i * out_stride, 0, sizeof(float) * count);
-    i64 j = 0;
-    for (; j + 4 <= width; j += 4) {
-        const T *a = keys + j * places, *b = a + places, *c = b + places, *d = c + places;
+inline void add_rows(Matrix<const float> left, Matrix<const T> right, i64 inner, i64 columns, Matrix<float> out) {
+    i64 k = 0;
+    for (; k + 4 <= inner; k += 4) {
+        const T *a = right.at + k * right.row, *b = a + right.row, *c = b + right.row, *d = c + right.row;
 #pragma omp simd
-        for (i64 t = 0; t < count; t++) {
+        for (i64 t = 0; t < columns; t++) {
             const float w = get(a[t]), x = get(b[t]), y = get(c[t]), z = get(d[t]);
             for (int i = 0; i < N; i++) {
-                const float *row = q + i * q_stride + j;
-                out[i * out_stride + t] += row[0] * w + row[1] * x + row[2] * y + row[3] * z;
+                const float *l = left.at + i * left.row + k * left.column;
+                out.at[i * out.row + t] +=
+                    l[0] * w + l[left.column] * x + l[2 * left.column] * y + l[3 * left.column] * z;
             }
         }
     }
-    for (; j < width; j++)
-        for (int i = 0; i < N; i++)
-            for (i64 t = 0; t < count; t++) out[i * out_stride + t] += q[i * q_stride + j] * get(keys[j * places + t]);
+    for (; k < inner; k++)
+        for (int i = 0; i < N; i++) {
+            const float l = left.at[i * left.row + k * left.column];
+#pragma omp simd
+            for (i64 t = 0; t < columns; t++) out.at[i * out.row + t] += l * get(right.at[k * right.row + t]);
+        }
 }
 
+template <typename T>
+inline void add_product(Matrix<const float> left, i64 rows, Matrix<const T> right, i64 inner, i64 columns,
+                        Matrix<float> out) {
+    for (; rows >= 2; rows -= 2, left.at += 2 * left.row, out.at += 2 * out.row)
+        add_rows<2>(left, right, inner, columns, out);
+    if (rows) add_rows<1>(left, right, inner, columns, out);
+}
+
+// out[i][t] = sum over j of q[i][j] * keys[j][t].
 template <typename T>
 inline void scores(const float *q, i64 q_stride, i64 queries, const T *keys, i64 places, i64 width, i64 count,
                    float *out, i64 out_stride) {
-    i64 i = 0;
-    for (; i + 2 <= queries; i += 2)
-        scores_of<2>(q + i * q_stride, q_stride, keys, places, width, count, out + i * out_stride, out_stride);
-    if (i < queries) scores_of<1>(q + i * q_stride, q_stride, keys, places, width, count, out + i * out_stride, 0);
+    for (i64 i = 0; i < queries; i++) std::fill_n(out + i * out_stride, count, 0.0f);
+    add_product<T>({q, q_stride}, queries, {keys, places}, width, count, {out, out_stride});
 }
 
-// out[i][j] += sum over t of p[i][t] * values[t][j], likewise.
-template <int N, typename T>
-inline void add_values_of(const float *__restrict__ p, i64 p_stride, const T *__restrict__ values, i64 width, i64 count,
-                          float *__restrict__ out, i64 out_stride) {
-    i64 t = 0;
-    for (; t + 4 <= count; t += 4) {
-        const T *a = values + t * width, *b = a + width, *c = b + width, *d = c + width;
-#pragma omp simd
-        for (i64 j = 0; j < width; j++) {
-            const float w = get(a[j]), x = get(b[j]), y = get(c[j]), z = get(d[j]);
-            for (int i = 0; i < N; i++) {
-                const float *row = p + i * p_stride + t;
-                out[i * out_stride + j] += row[0] * w + row[1] * x + row[2] * y + row[3] * z;
-            }
-        }
-    }
-    for (; t < count; t++)
-        for (int i = 0; i < N; i++)
-            for (i64 j = 0; j < width; j++) out[i * out_stride + j] += p[i * p_stride + t] * get(values[t * width + j]);
-}
-
+// out[i][j] += sum over t of p[i][t] * values[t][j].
 template <typename T>
 inline void add_values(const float *p, i64 p_stride, i64 queries, const T *values, i64 width, i64 count, float *out,
                        i64 out_stride) {
-    i64 i = 0;
-    for (; i + 2 <= queries; i += 2)
-        add_values_of<2>(p + i * p_stride, p_stride, values, width, count, out + i * out_stride, out_stride);
-    if (i < queries) add_values_of<1>(p + i * p_stride, p_stride, values, width, count, out + i * out_stride, 0);
+    add_product<T>({p, p_stride}, queries, {values, width}, count, width, {out, out_stride});
+}
+
+// out[j][t] += sum over the query heads of a group of q[head][j] * p[head][t].
+inline void add_outer(const float *q, i64 width, const float *p, i64 p_stride, i64 heads, i64 count, float *out,
+                      i64 places) {
+    add_product<float>({q, 1, width}, width, {p, p_stride}, heads, count, {out, places});
 }
 
 // Scores p become exp(p - most); `total` is their sum.
@@ -140,32 +140,6 @@ void attention(const T *q, const T *k, const T *v, const Family *families, i64 c
             }
         }
     }
-}
-
-// out[j * places + t] += sum over the query heads of a group of q[head][j] * p[head][t].
-inline void add_outer(const float *__restrict__ q, i64 width, const float *__restrict__ p, i64 p_stride, i64 heads,
-                      i64 count, float *__restrict__ out, i64 places) {
-    i64 j = 0;
-    for (; j + 4 <= width; j += 4) {
-        float *a = out + j * places, *b = a + places, *c = b + places, *d = c + places;
-        i64 i = 0;
-        for (; i + 2 <= heads; i += 2) {
-            const float *x = q + i * width + j, *y = x + width, *s = p + i * p_stride, *r = s + p_stride;
-#pragma omp simd
-            for (i64 t = 0; t < count; t++) {
-                a[t] += x[0] * s[t] + y[0] * r[t];
-                b[t] += x[1] * s[t] + y[1] * r[t];
-                c[t] += x[2] * s[t] + y[2] * r[t];
-                d[t] += x[3] * s[t] + y[3] * r[t];
-            }
-        }
-        for (; i < heads; i++)
-            for (i64 n = 0; n < 4; n++)
-                for (i64 t = 0; t < count; t++) a[n * places + t] += q[i * width + j + n] * p[i * p_stride + t];
-    }
-    for (; j < width; j++)
-        for (i64 i = 0; i < heads; i++)
-            for (i64 t = 0; t < count; t++) out[j * places + t] += q[i * width + j] * p[i * p_stride + t];
 }
 
 template <typename T>
