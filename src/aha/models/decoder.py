@@ -13,7 +13,7 @@ Axes: N tokens of the stream, H query heads, K key heads, D head width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,8 +26,6 @@ from aha.models.logits import hidden_states
 
 Forward = Callable[[Tensor, Tensor, Layout], Tensor]  # ids [N], positions [N], layout -> [N, hidden]
 SHAPED = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
-MOST_PACKED = 500_000_000  # parameters
-ROWS = 16  # that the layout of packed weights is chosen for
 FIXED_ROTARY = {"default", "linear", "llama3", "yarn"}  # frequencies that do not depend on the row's length
 
 
@@ -116,26 +114,19 @@ def forward_of(model: Any) -> Forward:
 
 
 class Frozen:
-    """The forward pass of a model that is not trained: its weights are joined once, in place, and laid out for this
-    processor where that helps. `refresh` has to be called after they have changed."""
+    """The forward pass of a model that is not trained: its weights are joined once, in place. `decoder` are those of a
+    model that is covered."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._joined = join_(model) if covers(model) else None
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Follow the model's weights."""
-        self._decoder = self._joined
-        if self._joined is not None and _packable(self._joined.embedding, self._model):
-            self._decoder = replace(self._joined, layers=tuple(map(_packed, self._joined.layers)))
+        self.decoder = join_(model) if covers(model) else None
 
     def __call__(self, ids_N: Tensor, positions_N: Tensor, layout: Layout) -> Tensor:
         """The last hidden states [N, hidden]."""
         with torch.no_grad():
-            if self._decoder is None:
+            if self.decoder is None:
                 return hidden_states(self._model, ids_N, positions_N, layout)
-            return forward(self._decoder, ids_N, positions_N, layout)
+            return forward(self.decoder, ids_N, positions_N, layout)
 
 
 def forward(decoder: Decoder, ids_N: Tensor, positions_N: Tensor, layout: Layout) -> Tensor:
@@ -145,33 +136,14 @@ def forward(decoder: Decoder, ids_N: Tensor, positions_N: Tensor, layout: Layout
     rule, delta = Rule(decoder.scaling), None
     for number, layer in enumerate(decoder.layers):
         x, normed = add_norm(x, delta, layer.norm, decoder.eps)
-        qkv = linear(normed, layer.qkv, layer.qkv_bias)
+        qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
         q, k, v = turn(qkv, layer.heads_norm, cos, sin, decoder.heads, decoder.eps)
         attended = layout.attend(number, q, k, v, rule).flatten(1)
-        x, normed = add_norm(x, linear(attended, layer.out, layer.out_bias), layer.mlp_norm, decoder.eps)
-        gate_up = linear(normed, layer.gate_up)
+        x, normed = add_norm(x, F.linear(attended, layer.out, layer.out_bias), layer.mlp_norm, decoder.eps)
+        gate_up = F.linear(normed, layer.gate_up)
         training = torch.is_grad_enabled()
-        delta = swiglu_down(gate_up, layer.down) if training else linear(swiglu(gate_up), layer.down)
+        delta = swiglu_down(gate_up, layer.down) if training else F.linear(swiglu(gate_up), layer.down)
     return add_norm(x, delta, decoder.norm, decoder.eps)[1]
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight^T + bias, of a weight that may be laid out for the processor."""
-    if weight.is_mkldnn:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return out
-    return F.linear(x, weight, bias)
-
-
-def _packable(like: Tensor, model: Any) -> bool:
-    """True where a second, rearranged copy of the weights pays: few rows make a product that mostly reads them."""
-    small = sum(p.numel() for p in model.parameters()) <= MOST_PACKED
-    return small and like.device.type == "cpu" and like.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
-
-
-def _packed(layer: Layer) -> Layer:
-    weights = {name: getattr(layer, name) for name in ("qkv", "out", "gate_up", "down")}
-    return replace(layer, **{name: torch.ops.mkldnn._reorder_linear_weight(w, ROWS) for name, w in weights.items()})
 
 
 def _linears(layer: Any) -> tuple[nn.Module, ...]:

@@ -173,9 +173,8 @@ class TorchLearner:
 
     def refresh_reference(self) -> None:
         """Reference := policy (the paper does so every 400 steps)."""
-        assert self.reference is not None and self._reference_forward is not None
+        assert self.reference is not None, "no reference model was given"
         self.reference.load_state_dict(self.model.state_dict())
-        self._reference_forward.refresh()
 
     def weights(self) -> dict[str, Tensor]:
         """The policy's weights in the compute dtype, by name."""
@@ -201,10 +200,9 @@ class TorchLearner:
             torch._foreach_copy_([p.data for p in self._master], list(state["master"]))
             torch._foreach_copy_([p.data for p in self._parameters], [p.data for p in self._master])
         self._adamw.load_state_dict(state["adamw"])
-        if self.reference is not None and self._reference_forward is not None:
+        if self.reference is not None:
             self.reference.load_state_dict(state["reference"])
-            self._reference_forward.refresh()
-        self.updates = state["updates"]
+            self.updates = state["updates"]
 
     def _plan(self, samples: Sequence[Sample]) -> list[list[int]]:
         return plan(samples, self.micro_batch_tokens, share=self.share_prompts)

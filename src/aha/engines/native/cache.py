@@ -46,7 +46,7 @@ class SlotCache:
         self.prefixes: dict[int, Pair] = {}  # a layer: [P, K, D, L], [P, K, L, Dv]
         self._columns = torch.empty(0)
         self._slots = torch.empty(0)  # [S] their numbers
-        self._prefix_of = torch.empty(0)  # [n] of each row; 0 for one without
+        self.prefix_of = torch.empty(0)  # [n] of each row; 0 for one without
         self._groups = torch.empty(0)  # [P * m] row at each place of the grouped order; places without one repeat a row
         self._place_in_groups = torch.empty(0)  # [n] of each row
         self._grouped = 0  # prefixes that rows continue; 0: all is in the slots
@@ -79,7 +79,7 @@ class SlotCache:
     def group(self, prefix_of: Sequence[int | None], longest: int) -> None:
         """Tell which prefix each row continues (None: it has none), and how long the longest of them is."""
         self._grouped, self._longest = max((p for p in prefix_of if p is not None), default=-1) + 1, longest
-        self._prefix_of = torch.tensor([prefix or 0 for prefix in prefix_of], device=self.device)
+        self.prefix_of = torch.tensor([prefix or 0 for prefix in prefix_of], device=self.device)
         if not self._grouped:
             return
         members: dict[int, list[int]] = {}
@@ -99,6 +99,11 @@ class SlotCache:
         self._own, self._depth, self._width = own_n, depth_n, width
         self._rows = len(own_n)
         self._hiding: dict[int, Tensor] = {}
+
+    @property
+    def reach(self) -> int:
+        """Positions that the step's rows take at most."""
+        return self._width + self._longest
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """Store the rows' keys [n, K, D] and values; [n, H, D] -> [n, H, Dv]."""
@@ -132,7 +137,7 @@ class SlotCache:
             pointer(query), pointer(key), pointer(value), value.stride(0),
             pointer(keys), pointer(values), values.shape[2],
             pointer(shared_keys), pointer(shared_values), shared_values.shape[2],
-            pointer(self._own), pointer(self._prefix_of), pointer(self._depth), rule.scaling,
+            pointer(self._own), pointer(self.prefix_of), pointer(self._depth), rule.scaling,
             pointer(out), n, heads, key.shape[1], width, value.shape[2],
         )  # fmt: skip
         return out

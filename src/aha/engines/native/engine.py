@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from aha.engines.native.cache import SlotCache
 from aha.engines.native.prefill import Group, prefill, reserve
 from aha.engines.native.rows import Rows, moves
+from aha.engines.native.step import Step, fits
 from aha.errors import UserError
 from aha.models.decoder import Frozen
 from aha.models.loading import cast_
-from aha.models.logits import logits
+from aha.models.logits import capped, logits
 from aha.protocols import Finished
 from aha.types import Completion, Prompt, Sampling
 
@@ -42,6 +43,8 @@ class NativeEngine:
     ) -> None:
         self.model = cast_(model, dtype).eval().requires_grad_(False)
         self.forward = Frozen(self.model)
+        decoder = self.forward.decoder
+        self._whole = Step(self.model, decoder) if decoder is not None and fits(decoder) else None
         self.dtype, self.device = dtype, next(model.parameters()).device
         self.eos_ids, self.slots, self.context = eos_ids, slots, context
         self.steps_between_looks = STEPS_BETWEEN_LOOKS.get(self.device.type, 1)
@@ -57,7 +60,8 @@ class NativeEngine:
             raise ValueError(f"{len(wrong)} published weights are not the engine's in name or shape: {wrong[:3]}")
         with torch.no_grad():
             self.model.load_state_dict(dict(weights), strict=True)
-        self.forward.refresh()
+        if self._whole is not None:
+            self._whole.refresh()
         self.version = version
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
@@ -107,12 +111,16 @@ class NativeEngine:
 
     def _step(self, rows: Rows) -> Tensor:
         """One token for every running row."""
-        own, depth = rows.own[: rows.size], rows.depth[: rows.size]
-        self.cache.begin(own, depth, rows.width)
-        hidden = self.forward(rows.last[: rows.size], own + depth, self.cache)
-        rows.clock += 1
         n = len(rows.owners)
-        return rows.draw(slice(n), logits(self.model, hidden)[:n])
+        size = n if self._whole is not None else rows.size
+        last, own, depth = rows.last[:size], rows.own[:size], rows.depth[:size]
+        self.cache.begin(own, depth, rows.width)
+        if self._whole is not None:
+            found = capped(self.model, self._whole(last, own, depth, self.cache))
+        else:
+            found = logits(self.model, self.forward(last, own + depth, self.cache))
+        rows.clock += 1
+        return rows.draw(slice(n), found[:n])
 
     def _finished(self, rows: Rows, sharing: list[Group | None], drawn: Sequence[Tensor]) -> Iterator[Finished]:
         """The samples that have ended; a group without samples leaves its prefix."""

@@ -1,78 +1,22 @@
-// Attention within the rows of a packed stream, both directions, and the products with keys and values that it is of.
+// Attention within the rows of a packed stream, both directions.
 #pragma once
 
-#include "numbers.h"
+#include "product.h"
 
 namespace {
 
-// A matrix of floats by its strides; T says in which type it is stored.
-template <typename T>
-struct Matrix {
-    T *at;
-    i64 row, column = 1;
-};
-
-// out [N, columns] += left [N, inner] right [inner, columns], whose columns are neighbours; N rows share what is read of
-// `right`.
-template <int N, typename T>
-inline void add_rows(Matrix<const float> left, Matrix<const T> right, i64 inner, i64 columns, Matrix<float> out) {
-    i64 k = 0;
-    for (; k + 4 <= inner; k += 4) {
-        const T *a = right.at + k * right.row, *b = a + right.row, *c = b + right.row, *d = c + right.row;
-#pragma omp simd
-        for (i64 t = 0; t < columns; t++) {
-            const float w = get(a[t]), x = get(b[t]), y = get(c[t]), z = get(d[t]);
-            for (int i = 0; i < N; i++) {
-                const float *l = left.at + i * left.row + k * left.column;
-                out.at[i * out.row + t] +=
-                    l[0] * w + l[left.column] * x + l[2 * left.column] * y + l[3 * left.column] * z;
-            }
-        }
-    }
-    for (; k < inner; k++)
-        for (int i = 0; i < N; i++) {
-            const float l = left.at[i * left.row + k * left.column];
-#pragma omp simd
-            for (i64 t = 0; t < columns; t++) out.at[i * out.row + t] += l * get(right.at[k * right.row + t]);
-        }
-}
-
-template <typename T>
-inline void add_product(Matrix<const float> left, i64 rows, Matrix<const T> right, i64 inner, i64 columns,
-                        Matrix<float> out) {
-    for (; rows >= 2; rows -= 2, left.at += 2 * left.row, out.at += 2 * out.row)
-        add_rows<2>(left, right, inner, columns, out);
-    if (rows) add_rows<1>(left, right, inner, columns, out);
-}
-
-// out[i][t] = sum over j of q[i][j] * keys[j][t].
-template <typename T>
-inline void scores(const float *q, i64 q_stride, i64 queries, const T *keys, i64 places, i64 width, i64 count,
-                   float *out, i64 out_stride) {
-    for (i64 i = 0; i < queries; i++) std::fill_n(out + i * out_stride, count, 0.0f);
-    add_product<T>({q, q_stride}, queries, {keys, places}, width, count, {out, out_stride});
-}
-
-// out[i][j] += sum over t of p[i][t] * values[t][j].
-template <typename T>
-inline void add_values(const float *p, i64 p_stride, i64 queries, const T *values, i64 width, i64 count, float *out,
-                       i64 out_stride) {
-    add_product<T>({p, p_stride}, queries, {values, width}, count, width, {out, out_stride});
-}
-
-// out[j][t] += sum over the query heads of a group of q[head][j] * p[head][t].
-inline void add_outer(const float *q, i64 width, const float *p, i64 p_stride, i64 heads, i64 count, float *out,
-                      i64 places) {
-    add_product<float>({q, 1, width}, width, {p, p_stride}, heads, count, {out, places});
-}
-
-// Scores p become exp(p - most); `total` is their sum.
-inline void exponentials(float *__restrict__ p, i64 count, float *most, float *total) {
-    float largest = p[0], sum = 0;
-    for (i64 t = 0; t < count; t++) largest = std::max(largest, p[t]);
-    for (i64 t = 0; t < count; t++) p[t] = fast_exp(p[t] - largest);
-    for (i64 t = 0; t < count; t++) sum += p[t];
-    *most = largest, *total = sum;
+// Scores [size], a multiple of LANES, become exp(score - the largest); returns their sum.
+inline float exponentials(float *__restrict__ p, i64 size, float *most) {
+    float largest[LANES], sums[LANES] = {};
+    std::copy_n(p, LANES, largest);
+    for (i64 t = LANES; t < size; t += LANES)
+        for (int i = 0; i < LANES; i++) largest[i] = std::max(largest[i], p[t + i]);
+    for (int i = 1; i < LANES; i++) largest[0] = std::max(largest[0], largest[i]);
+    *most = largest[0];
+    for (i64 t = 0; t < size; t += LANES)
+        for (int i = 0; i < LANES; i++) sums[i] += p[t + i] = fast_exp(p[t + i] - largest[0]);
+    for (int i = 1; i < LANES; i++) sums[0] += sums[i];
+    return sums[0];
 }
 
 // Rows that share a prompt lie side by side: tokens start..end of the stream, of which the first `shared` are the prompt.
@@ -81,30 +25,85 @@ struct Family {
     i64 start, end, shared;
 };
 
-// What a thread needs of one family and key head: keys and values in float, both ways round.
-struct Scratch {
-    std::vector<float> keys_T, keys, values_T, values, q, p, of_p, sum;
+// `count` tokens of a family from `at` on, which are in one row that begins at `row`, so that they share what is read of
+// keys and values. Their scores are in two ranges, each of whole vectors: of the `prompt` tokens before their row, then,
+// from `begin` on, of the `own` ones that the last of them sees in it.
+struct Block {
+    i64 at, count, row, prompt, own, begin, width;
+
+    // The end of what token number i of the block sees.
+    i64 end(i64 i) const { return begin + own - count + i + 1; }
+};
+
+constexpr i64 BLOCK_TOKENS = 8;
+
+inline Block block_at(const Family &f, const i64 *row_starts, i64 at) {
+    const i64 *starts = row_starts + f.start;
+    i64 count = 1;
+    while (count < BLOCK_TOKENS && at + count < f.end - f.start && starts[at + count] == starts[at]) count++;
+    const i64 row = starts[at] - f.start, prompt = row ? f.shared : 0, own = at + count - row;
+    const i64 begin = up(prompt, LANES);
+    return {at, count, row, prompt, own, begin, begin + up(own, LANES)};
+}
+
+// Sets what a line of a block does not see.
+inline void set_unseen(const Block &b, i64 token, float *line, float value) {
+    std::fill(line + b.prompt, line + b.begin, value);
+    std::fill(line + b.end(token), line + b.width, value);
+}
+
+// Rows of one side (keys, or values) of a family and key head, in float and both ways round. The turned one ends with
+// zeros, so that whole vectors can be read from any place.
+struct Side {
+    i64 size, places, width;
+    std::vector<float> rows, turned;
 
     template <typename T>
-    void load(const T *k, const T *v, i64 stride, i64 value_stride, i64 count, i64 width, i64 value_width) {
-        keys_T.resize(count * width), keys.resize(count * width);
-        values_T.resize(count * value_width), values.resize(count * value_width);
-        for (i64 t = 0; t < count; t++) {
-            for (i64 j = 0; j < width; j++) keys_T[j * count + t] = keys[t * width + j] = get(k[t * stride + j]);
-            for (i64 j = 0; j < value_width; j++)
-                values_T[j * count + t] = values[t * value_width + j] = get(v[t * value_stride + j]);
-        }
+    void load(const T *from, i64 stride, i64 tokens, i64 numbers) {
+        size = tokens, width = numbers, places = up(size, LANES) + LANES;
+        rows.resize(size * width), turned.assign(places * width, 0);
+        for (i64 t = 0; t < size; t++)
+            for (i64 j = 0; j < width; j++) turned[j * places + t] = rows[t * width + j] = get(from[t * stride + j]);
     }
 
-    // p[i] = q[i] against the keys [0, prompt) and [row, row + own), one after the other, for each of `queries`.
-    void score(i64 prompt, i64 row, i64 own, i64 size, i64 queries, i64 width) {
-        scores(q.data(), width, queries, keys_T.data(), size, width, prompt, p.data(), size);
-        scores(q.data(), width, queries, keys_T.data() + row, size, width, own, p.data() + prompt, size);
+    // out [lines, b.width] = left [lines, width] against the tokens of both ranges.
+    void score(const Block &b, i64 lines, const float *left, float *out) const {
+        const Strided<const float> l{left, width};
+        product(l, lines, rows_of(turned.data(), places), width, b.begin, {out, b.width}, false);
+        product(l, lines, rows_of(turned.data() + b.row, places), width, b.width - b.begin, {out + b.begin, b.width},
+                false);
+    }
+
+    // out [lines, width] = weights [lines, b.width] times the rows of both ranges.
+    void sum(const Block &b, i64 lines, const float *weights, float *out) const {
+        const Strided<const float> w{weights, b.width};
+        product(w, lines, rows_of(rows.data(), width), b.prompt, width, {out, width}, false);
+        product(w.columns_from(b.begin), lines, rows_of(rows.data() + b.row * width, width), b.own, width, {out, width},
+                true);
+    }
+
+    // of_turned [width, places] += left [lines, width] transposed, times weights [lines, b.width].
+    void add_outer(const Block &b, i64 lines, const float *left, const float *weights, float *of_turned) const {
+        const Strided<const float> l{left, 1, width};
+        product(l, width, rows_of(weights, b.width), lines, b.begin, {of_turned, places}, true);
+        product(l, width, rows_of(weights + b.begin, b.width), lines, b.width - b.begin, {of_turned + b.row, places},
+                true);
     }
 };
 
-// The ranges of a family that token `at` of it sees, whose row begins at `row`: [0, before) and [row, at].
-inline i64 before(const Family &f, i64 row) { return row ? f.shared : 0; }
+// `numbers` of each of `tokens`, scaled, one after the other.
+template <typename T>
+inline void gather(const T *from, i64 stride, i64 tokens, i64 numbers, float scaling, std::vector<float> &to) {
+    to.resize(tokens * numbers);
+    for (i64 i = 0; i < tokens; i++)
+        for (i64 j = 0; j < numbers; j++) to[i * numbers + j] = get(from[i * stride + j]) * scaling;
+}
+
+template <typename T>
+inline void spread(const std::vector<float> &from, i64 tokens, i64 numbers, T *to, i64 stride, float scaling = 1) {
+    for (i64 i = 0; i < tokens; i++)
+        for (i64 j = 0; j < numbers; j++) put(to[i * stride + j], from[i * numbers + j] * scaling);
+}
 
 template <typename T>
 void attention(const T *q, const T *k, const T *v, const Family *families, i64 count, const i64 *row_starts,
@@ -112,31 +111,33 @@ void attention(const T *q, const T *k, const T *v, const Family *families, i64 c
     const i64 shared = h.queries / h.keys;
 #pragma omp parallel num_threads(threads_for(rows * h.queries * h.width))
     {
-        Scratch s;
-        s.q.resize(shared * h.width), s.sum.resize(shared * value_width);
+        Side keys, values;
+        std::vector<float> query, p, sum, total;
 #pragma omp for schedule(dynamic, 1)
         for (i64 task = 0; task < count * h.keys; task++) {
             const Family f = families[task / h.keys];
             const i64 head = task % h.keys, size = f.end - f.start;
-            s.load(k + (f.start * h.keys + head) * h.width, v + (f.start * h.keys + head) * value_width,
-                   h.keys * h.width, h.keys * value_width, size, h.width, value_width);
-            s.p.resize(shared * size);
-            for (i64 at = 0; at < size; at++) {
-                const i64 row = row_starts[f.start + at] - f.start, prompt = before(f, row), own = at - row + 1;
-                const i64 first = (f.start + at) * h.queries + head * shared;
-                float *p = s.p.data(), *sum = s.sum.data(), most, total;
-                for (i64 j = 0; j < shared * h.width; j++) s.q[j] = get(q[first * h.width + j]) * scaling;
-                s.score(prompt, row, own, size, shared, h.width);
-                for (i64 i = 0; i < shared; i++) {
-                    exponentials(p + i * size, prompt + own, &most, &total);
-                    for (i64 t = 0; t < prompt + own; t++) p[i * size + t] /= total;
-                    logsum[first + i] = most + std::log(total);
+            keys.load(k + (f.start * h.keys + head) * h.width, h.keys * h.width, size, h.width);
+            values.load(v + (f.start * h.keys + head) * value_width, h.keys * value_width, size, value_width);
+            for (i64 at = 0; at < size;) {
+                const Block b = block_at(f, row_starts, at);
+                const i64 first = (f.start + at) * h.queries + head * shared, lines = b.count * shared;
+                gather(q + first * h.width, h.queries * h.width, b.count, shared * h.width, scaling, query);
+                p.resize(lines * b.width), sum.resize(lines * value_width), total.resize(lines);
+                keys.score(b, lines, query.data(), p.data());
+                for (i64 i = 0; i < lines; i++) {
+                    float *line = p.data() + i * b.width, most;
+                    const i64 token = i / shared;
+                    set_unseen(b, token, line, -INFINITY);
+                    total[i] = exponentials(line, b.width, &most);
+                    set_unseen(b, token, line, 0);
+                    logsum[first + token * h.queries + i % shared] = most + std::log(total[i]);
                 }
-                std::fill(s.sum.begin(), s.sum.end(), 0.0f);
-                add_values(p, size, shared, s.values.data(), value_width, prompt, sum, value_width);
-                add_values(p + prompt, size, shared, s.values.data() + row * value_width, value_width, own, sum,
-                           value_width);
-                for (i64 j = 0; j < shared * value_width; j++) put(out[first * value_width + j], sum[j]);
+                values.sum(b, lines, p.data(), sum.data());
+                for (i64 i = 0; i < lines; i++)
+                    for (i64 j = 0; j < value_width; j++) sum[i * value_width + j] /= total[i];
+                spread(sum, b.count, shared * value_width, out + first * value_width, h.queries * value_width);
+                at += b.count;
             }
         }
     }
@@ -149,55 +150,48 @@ void attention_backward(const T *g, const T *q, const T *k, const T *v, const T 
     const i64 shared = h.queries / h.keys;
 #pragma omp parallel num_threads(threads_for(rows * h.queries * h.width))
     {
-        Scratch s;
-        std::vector<float> of_keys, of_values, given(shared * value_width), of_q(shared * h.width), delta(shared);
-        s.q.resize(shared * h.width);
+        Side keys, values;
+        std::vector<float> query, given, result, p, dp, of_query, of_keys, of_values;
 #pragma omp for schedule(dynamic, 1)
         for (i64 task = 0; task < count * h.keys; task++) {
             const Family f = families[task / h.keys];
             const i64 head = task % h.keys, size = f.end - f.start;
-            s.load(k + (f.start * h.keys + head) * h.width, v + (f.start * h.keys + head) * value_width,
-                   h.keys * h.width, h.keys * value_width, size, h.width, value_width);
-            s.p.resize(shared * size), s.of_p.resize(shared * size);
-            of_keys.assign(size * h.width, 0), of_values.assign(size * value_width, 0);
-            for (i64 at = 0; at < size; at++) {
-                const i64 row = row_starts[f.start + at] - f.start, prompt = before(f, row), own = at - row + 1;
-                const i64 first = (f.start + at) * h.queries + head * shared, seen = prompt + own;
-                for (i64 j = 0; j < shared * h.width; j++) s.q[j] = get(q[first * h.width + j]) * scaling;
-                for (i64 i = 0; i < shared; i++) {
-                    delta[i] = 0;
-                    for (i64 j = 0; j < value_width; j++) {
-                        const float in = get(g[(first + i) * value_width + j]);
-                        given[i * value_width + j] = in;
-                        delta[i] += in * get(out[(first + i) * value_width + j]);
+            T *dk_at = dk + (f.start * h.keys + head) * h.width, *dv_at = dv + (f.start * h.keys + head) * value_width;
+            keys.load(k + (dk_at - dk), h.keys * h.width, size, h.width);
+            values.load(v + (dv_at - dv), h.keys * value_width, size, value_width);
+            of_keys.assign(h.width * keys.places, 0), of_values.assign(value_width * values.places, 0);
+            for (i64 at = 0; at < size;) {
+                const Block b = block_at(f, row_starts, at);
+                const i64 first = (f.start + at) * h.queries + head * shared, lines = b.count * shared;
+                const i64 stride = h.queries * value_width;
+                gather(q + first * h.width, h.queries * h.width, b.count, shared * h.width, scaling, query);
+                gather(g + first * value_width, stride, b.count, shared * value_width, 1, given);
+                gather(out + first * value_width, stride, b.count, shared * value_width, 1, result);
+                p.resize(lines * b.width), dp.resize(lines * b.width), of_query.resize(lines * h.width);
+                keys.score(b, lines, query.data(), p.data());
+                values.score(b, lines, given.data(), dp.data());
+                for (i64 i = 0; i < lines; i++) {
+                    float *__restrict__ x = p.data() + i * b.width, *__restrict__ y = dp.data() + i * b.width;
+                    const i64 token = i / shared;
+                    const float sum = logsum[first + token * h.queries + i % shared];
+                    float delta = 0;
+                    for (i64 j = i * value_width; j < (i + 1) * value_width; j++) delta += given[j] * result[j];
+                    for (i64 t = 0; t < b.width; t++) {
+                        x[t] = fast_exp(x[t] - sum);
+                        y[t] = x[t] * (y[t] - delta);
                     }
+                    set_unseen(b, token, x, 0), set_unseen(b, token, y, 0);
                 }
-                float *p = s.p.data(), *dp = s.of_p.data();
-                s.score(prompt, row, own, size, shared, h.width);
-                scores(given.data(), value_width, shared, s.values_T.data(), size, value_width, prompt, dp, size);
-                scores(given.data(), value_width, shared, s.values_T.data() + row, size, value_width, own, dp + prompt,
-                       size);
-                for (i64 i = 0; i < shared; i++) {
-                    float *__restrict__ x = p + i * size, *__restrict__ y = dp + i * size;
-                    for (i64 t = 0; t < seen; t++) {
-                        x[t] = fast_exp(x[t] - logsum[first + i]);
-                        y[t] = x[t] * (y[t] - delta[i]);
-                    }
-                }
-                std::fill(of_q.begin(), of_q.end(), 0.0f);
-                add_values(dp, size, shared, s.keys.data(), h.width, prompt, of_q.data(), h.width);
-                add_values(dp + prompt, size, shared, s.keys.data() + row * h.width, h.width, own, of_q.data(),
-                           h.width);
-                for (i64 j = 0; j < shared * h.width; j++) put(dq[first * h.width + j], of_q[j] * scaling);
-                add_outer(s.q.data(), h.width, dp, size, shared, prompt, of_keys.data(), size);
-                add_outer(s.q.data(), h.width, dp + prompt, size, shared, own, of_keys.data() + row, size);
-                add_outer(given.data(), value_width, p, size, shared, prompt, of_values.data(), size);
-                add_outer(given.data(), value_width, p + prompt, size, shared, own, of_values.data() + row, size);
+                keys.sum(b, lines, dp.data(), of_query.data());
+                spread(of_query, b.count, shared * h.width, dq + first * h.width, h.queries * h.width, scaling);
+                keys.add_outer(b, lines, query.data(), dp.data(), of_keys.data());
+                values.add_outer(b, lines, given.data(), p.data(), of_values.data());
+                at += b.count;
             }
             for (i64 t = 0; t < size; t++) {
-                const i64 place = (f.start + t) * h.keys + head;
-                for (i64 j = 0; j < h.width; j++) put(dk[place * h.width + j], of_keys[j * size + t]);
-                for (i64 j = 0; j < value_width; j++) put(dv[place * value_width + j], of_values[j * size + t]);
+                for (i64 j = 0; j < h.width; j++) put(dk_at[t * h.keys * h.width + j], of_keys[j * keys.places + t]);
+                for (i64 j = 0; j < value_width; j++)
+                    put(dv_at[t * h.keys * value_width + j], of_values[j * values.places + t]);
             }
         }
     }

@@ -35,6 +35,7 @@ SIGNATURES = {
     "attention": "ppppipfppiiiii",
     "attention_backward": "pppppppipfpppiiiii",
     "sample": "pfpppii",
+    "step": "ppffppppip",
 }
 TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 DTYPES = ("float32", "bfloat16")
@@ -93,4 +94,5 @@ def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
         for dtype in DTYPES:
             function = getattr(loaded, f"{name}_{dtype}")
             function.argtypes, function.restype = [TYPES[kind] for kind in signature], None
+    loaded.panel_columns.restype = ctypes.c_int64
     return loaded

@@ -10,7 +10,99 @@ template <typename T>
 struct Stored {
     T *keys, *values;
     i64 places;
+
+    // Those of one key head, by its number among all rows'.
+    Stored head(i64 number, i64 width, i64 value_width) const {
+        return {keys + number * width * places, values + number * places * value_width, places};
+    }
 };
+
+// out [lines, Dv] = weights [lines, width] times the first `seen` values. The weights end with zeros. In bfloat16 they
+// are split into two parts, so that they lose nothing of what the packed attention keeps in float.
+inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<float> at, i64 seen, i64 value_width,
+                  std::vector<float> &, float *out) {
+    product({weights.data(), width}, lines, rows_of(at.values, value_width), seen, value_width, {out, value_width}, false);
+}
+inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<bf16> at, i64 seen, i64 value_width,
+                  std::vector<bf16> &parts, float *out) {
+    const i64 size = lines * width;
+    parts.resize(2 * size);
+    bf16 *high = parts.data(), *low = high + size;
+    for (i64 i = 0; i < size; i++) {
+        put(high[i], weights[i]);
+        put(low[i], weights[i] - get(high[i]));
+    }
+    for (const bf16 *part : {high, low})
+        product({part, width}, lines, rows_of(at.values, value_width), seen, value_width, {out, value_width}, part == low);
+}
+
+// What a thread needs to attend with some lines (queries of rows and heads that see the same places).
+template <typename T>
+struct Lines {
+    std::vector<float> p, most, total, sum;
+    std::vector<T> parts;
+
+    // Attends with query [lines, D] to the first `seen` places of one key head: exp(score - most), its total, and its
+    // sum with the values [lines, Dv].
+    void attend(const T *query, i64 lines, Stored<T> at, i64 width, i64 value_width, i64 seen, float scaling) {
+        const i64 size = up(seen + 1, LANES);
+        p.resize(lines * size), most.resize(lines), total.resize(lines), sum.resize(lines * value_width);
+        product({query, width}, lines, rows_of(at.keys, at.places), width, up(seen, LANES), {p.data(), size}, false);
+        for (i64 i = 0; i < lines; i++) {
+            float *line = p.data() + i * size;
+            for (i64 t = 0; t < size; t++) line[t] *= scaling;
+            std::fill(line + seen, line + size, -INFINITY);
+            total[i] = exponentials(line, size, &most[i]);
+            std::fill(line + seen, line + size, 0.0f);
+        }
+        weigh(p, lines, size, at, seen, value_width, parts, sum.data());
+    }
+};
+
+// What rows have seen of a shared prefix: [rows, H], and the sums [rows, H, Dv].
+struct Partial {
+    std::vector<float> most, total, sum;
+};
+
+// The rows' queries against the prefixes that they continue. Rows of one prefix are taken together: it is read once.
+template <typename T>
+Partial attend_prefixes(const T *q, Stored<T> prefixes, const i64 *prefix, const i64 *depth, float scaling, i64 rows,
+                        Heads h, i64 value_width) {
+    const i64 shared = h.queries / h.keys, together = std::max<i64>(1, 4 * TALL / shared);
+    Partial seen{std::vector<float>(rows * h.queries), std::vector<float>(rows * h.queries),
+                 std::vector<float>(rows * h.queries * value_width)};
+    std::vector<i64> order, starts;
+    for (i64 r = 0; r < rows; r++)
+        if (depth[r]) order.push_back(r);
+    std::stable_sort(order.begin(), order.end(), [&](i64 a, i64 b) { return prefix[a] < prefix[b]; });
+    for (i64 i = 0; i < i64(order.size()); i++)
+        if (!i || i - starts.back() == together || prefix[order[i]] != prefix[order[i - 1]]) starts.push_back(i);
+    starts.push_back(order.size());
+    i64 numbers = 0;
+    for (i64 r : order) numbers += depth[r] * h.queries * h.width;
+#pragma omp parallel num_threads(threads_for(numbers / 4))
+    {
+        Lines<T> work;
+        std::vector<T> query;
+#pragma omp for schedule(dynamic, 1)
+        for (i64 task = 0; task < i64(starts.size() - 1) * h.keys; task++) {
+            const i64 head = task % h.keys, first = starts[task / h.keys], last = starts[task / h.keys + 1];
+            const i64 place = prefix[order[first]] * h.keys + head, numbers = shared * h.width;
+            query.resize((last - first) * numbers);
+            for (i64 i = first; i < last; i++)
+                std::copy_n(q + (order[i] * h.keys + head) * numbers, numbers, query.data() + (i - first) * numbers);
+            work.attend(query.data(), (last - first) * shared, prefixes.head(place, h.width, value_width), h.width,
+                        value_width, depth[order[first]], scaling);
+            for (i64 i = first; i < last; i++) {
+                const i64 to = (order[i] * h.keys + head) * shared, from = (i - first) * shared;
+                std::copy_n(&work.most[from], shared, &seen.most[to]);
+                std::copy_n(&work.total[from], shared, &seen.total[to]);
+                std::copy_n(&work.sum[from * value_width], shared * value_width, &seen.sum[to * value_width]);
+            }
+        }
+    }
+    return seen;
+}
 
 // One query a row against the row's own places 0..own[row], the last of which is written here, and, before them, the
 // depth[row] first places of shared prefix number prefix[row].
@@ -18,42 +110,33 @@ template <typename T>
 void decode(const T *q, const T *k, const T *v, i64 v_stride, Stored<T> slots, Stored<T> prefixes, const i64 *own,
             const i64 *prefix, const i64 *depth, float scaling, T *out, i64 rows, Heads h, i64 value_width) {
     const i64 shared = h.queries / h.keys;
-    i64 numbers = 0;
-    for (i64 r = 0; r < rows; r++) numbers += (own[r] + depth[r]) * h.queries;
+    i64 numbers = 0, deepest = 0;
+    for (i64 r = 0; r < rows; r++) numbers += own[r] * h.queries, deepest = std::max(deepest, depth[r]);
+    Partial before;
+    if (deepest) before = attend_prefixes(q, prefixes, prefix, depth, scaling, rows, h, value_width);
 #pragma omp parallel num_threads(threads_for(numbers * h.width / 4))
     {
-        std::vector<float> query(shared * h.width), p, sum(shared * value_width);
+        Lines<T> work;
 #pragma omp for schedule(dynamic, 8)
-        for (i64 r = 0; r < rows; r++) {
-            const i64 before = depth[r], count = own[r] + 1, seen = before + count;
-            p.resize(shared * seen);
+        for (i64 r = 0; r < rows; r++)
             for (i64 head = 0; head < h.keys; head++) {
-                T *keys = slots.keys + (r * h.keys + head) * h.width * slots.places;
-                T *values = slots.values + (r * h.keys + head) * slots.places * value_width;
-                for (i64 j = 0; j < h.width; j++)
-                    keys[j * slots.places + own[r]] = k[(r * h.keys + head) * h.width + j];
-                std::memcpy(values + own[r] * value_width, v + r * v_stride + head * value_width,
-                            sizeof(T) * value_width);
-                const i64 place = (prefix[r] * h.keys + head) * prefixes.places;
-                const i64 first = r * h.queries + head * shared;
-                for (i64 j = 0; j < shared * h.width; j++) query[j] = get(q[first * h.width + j]) * scaling;
-                if (before)
-                    scores(query.data(), h.width, shared, prefixes.keys + place * h.width, prefixes.places, h.width,
-                           before, p.data(), seen);
-                scores(query.data(), h.width, shared, keys, slots.places, h.width, count, p.data() + before, seen);
-                std::fill(sum.begin(), sum.end(), 0.0f);
-                float most, total;
+                const Stored<T> at = slots.head(r * h.keys + head, h.width, value_width);
+                for (i64 j = 0; j < h.width; j++) at.keys[j * at.places + own[r]] = k[(r * h.keys + head) * h.width + j];
+                std::copy_n(v + r * v_stride + head * value_width, value_width, at.values + own[r] * value_width);
+                const i64 first = (r * h.keys + head) * shared;
+                work.attend(q + first * h.width, shared, at, h.width, value_width, own[r] + 1, scaling);
                 for (i64 i = 0; i < shared; i++) {
-                    exponentials(p.data() + i * seen, seen, &most, &total);
-                    for (i64 t = 0; t < seen; t++) p[i * seen + t] /= total;
+                    float *sum = &work.sum[i * value_width], total = work.total[i];
+                    if (depth[r]) {
+                        const float most = std::max(work.most[i], before.most[first + i]);
+                        const float here = fast_exp(work.most[i] - most), there = fast_exp(before.most[first + i] - most);
+                        const float *other = &before.sum[(first + i) * value_width];
+                        for (i64 j = 0; j < value_width; j++) sum[j] = sum[j] * here + other[j] * there;
+                        total = total * here + before.total[first + i] * there;
+                    }
+                    for (i64 j = 0; j < value_width; j++) put(out[(first + i) * value_width + j], sum[j] / total);
                 }
-                if (before)
-                    add_values(p.data(), seen, shared, prefixes.values + place * value_width, value_width, before,
-                               sum.data(), value_width);
-                add_values(p.data() + before, seen, shared, values, value_width, count, sum.data(), value_width);
-                for (i64 j = 0; j < shared * value_width; j++) put(out[first * value_width + j], sum[j]);
             }
-        }
     }
 }
 

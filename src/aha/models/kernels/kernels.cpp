@@ -4,8 +4,7 @@
 // PyTorch is in fused.py, for other devices, other types and machines without a compiler. T is float or bfloat16; sums
 // are in float. Threads are OpenMP's, the ones that PyTorch set; a row's result does not depend on how many there are.
 
-#include "decode.h"
-#include "layers.h"
+#include "step.h"
 
 #define EXPORT(T, NAME)                                                                                               \
     void add_norm_##NAME(const T *x, const T *delta, const T *w, float eps, T *sum, T *out, float *scale, i64 rows,   \
@@ -49,9 +48,15 @@
     void sample_##NAME(const T *logits, float temperature, const float *uniform, i64 *tokens, float *logprobs,        \
                        i64 rows, i64 size) {                                                                          \
         sample(logits, temperature, uniform, tokens, logprobs, rows, size);                                           \
+    }                                                                                                                 \
+    void step_##NAME(const Shape *shape, const void *model, float eps, float scaling, const i64 *ids, const i64 *own,  \
+                     const i64 *prefix, const i64 *depth, i64 rows, T *out) {                                         \
+        step(shape, (const Model<T> *)model, eps, scaling, ids, own, prefix, depth, rows, out);                       \
     }
 
 extern "C" {
 EXPORT(float, float32)
 EXPORT(bf16, bfloat16)
+
+i64 panel_columns() { return PANEL; }
 }
