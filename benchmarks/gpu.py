@@ -39,7 +39,7 @@ def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("--dry-run", action="store_true", help="on the CPU, with a tiny model")
     made.add_argument("--models", nargs="+", choices=[n for n in SHAPES if n.startswith("qwen")], default=MODELS)
-    made.add_argument("--micro-batch-tokens", type=int, default=16_384, help="ours: padded tokens of one micro-batch")
+    made.add_argument("--micro-batch-tokens", type=int, default=16_384, help="ours: tokens of one micro-batch")
     made.add_argument("--rows", type=int, default=16, help="peers: rows of one micro-batch")
     made.set_defaults(dtypes=["bfloat16"], threads=[cores()])
     arguments = made.parse_args()

@@ -32,7 +32,7 @@ def main() -> None:
     made.add_argument("--questions", type=int, default=32)
     made.add_argument("--group", type=int, default=16)
     made.add_argument("--max-tokens", type=int, default=256)
-    made.add_argument("--micro-batch-tokens", type=int, default=2048, help="ours: padded tokens of one micro-batch")
+    made.add_argument("--micro-batch-tokens", type=int, default=4096, help="ours: tokens of one micro-batch")
     made.add_argument("--trl-rows", type=int, default=64, help="TRL: rows of one micro-batch")
     arguments = made.parse_args()
     with tempfile.TemporaryDirectory() as folder:

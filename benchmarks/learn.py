@@ -42,7 +42,7 @@ def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("--models", nargs="+", choices=SHAPES, default=["2m", "25m"])
     made.add_argument("--vocabularies", type=int, nargs="*", default=VOCABULARIES)
-    made.add_argument("--micro-batch-tokens", type=int, default=2048, help="ours: padded tokens of one micro-batch")
+    made.add_argument("--micro-batch-tokens", type=int, default=4096, help="ours: tokens of one micro-batch")
     made.add_argument("--rows", type=int, default=16, help="peers: rows of one micro-batch")
     arguments = made.parse_args()
     peers = sides(arguments)

@@ -41,7 +41,6 @@ def learner_of(loaded: Loaded, chosen: runtime.Runtime, micro_batch_tokens: int)
         dtype=chosen.dtype,
         micro_batch_tokens=micro_batch_tokens,
         sampling=Sampling(max_tokens=1),
-        workers=chosen.learner_workers(sum(p.numel() for p in loaded.model.parameters())),
     )
 
 

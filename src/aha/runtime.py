@@ -13,7 +13,6 @@ import torch
 
 from aha.errors import UserError
 
-SMALL_MODEL = 30_000_000  # parameters; below it a micro-batch does not fill two cores
 GLIBC_MMAP_THRESHOLD, GLIBC_TRIM_THRESHOLD, GLIBC_TOP_PAD = -3, -1, -2
 
 
@@ -29,10 +28,6 @@ class Runtime:
     def dtype_name(self) -> str:
         """`float32`, `bfloat16`."""
         return str(self.dtype).removeprefix("torch.")
-
-    def learner_workers(self, parameters: int) -> int:
-        """How many micro-batches the learner works on at a time: the cores, for a small model on a CPU."""
-        return self.threads if self.device == "cpu" and parameters < SMALL_MODEL else 1
 
 
 def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Runtime:

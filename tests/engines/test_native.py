@@ -249,6 +249,6 @@ def test_a_new_row_copies_nothing_of_the_others(tiny) -> None:
     stream = engine.stream([Prompt((5, 8, 13), 2, 1), Prompt((7, 9), 1, 2), Prompt((4, 4), 1, 3)], Sampling(9))
     copied: list[list[int]] = []
     move = engine.cache.move
-    engine.cache.move = lambda source, to, **kwargs: (copied.append(list(source)), move(source, to, **kwargs))[1]
+    engine.cache.move = lambda stores, source, to, places: (copied.append(source), move(stores, source, to, places))[1]
     assert len(list(stream)) == 4
     assert not any(copied), "all three rows end together, and the fourth takes the first slot"

@@ -22,7 +22,6 @@ from torch.utils.checkpoint import checkpoint
 from aha.models.attention import Rule, attend_block, hiding
 from aha.models.kernels.fused import attention, kernel
 
-SHORT = 96  # keys that a token sees on average up to which a kernel beats products of blocks
 BLOCK = 256  # queries
 SIMILAR = 0.7  # blocks are computed together where the shorter has at least this share of the longer's queries and keys
 MOST_KEYS = 512  # of a block, beyond which its scores are computed again in the backward pass and not kept
@@ -72,14 +71,13 @@ class Packed:
         positions = np.concatenate([np.arange(d, d + s.length) for s, d in zip(segments, depth, strict=True)])
         self.tokens = len(positions)
         self._segments, self._device = segments, device
-        self._short = positions.mean() < SHORT
         padding = 0 if size is None else size - self.tokens
         self.positions = torch.from_numpy(np.pad(positions, (0, padding))).to(device)
         self._hiding: dict[tuple[int, torch.dtype], list[Tensor]] = {}
 
     def attend(self, _: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """[N, H, D], [N, K, D], [N, K, Dv] -> [N, H, Dv], any layer."""
-        if not rule.window and not rule.softcap and self._short and kernel("attention", query) is not None:
+        if not rule.window and not rule.softcap and kernel("attention", query) is not None:
             return attention(query, key, value, *self._families, rule.scaling)
         blocks = self._blocks
         gathered = query.index_select(0, blocks.queries)

@@ -36,7 +36,6 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
         Optimiser(**stage.optimiser.model_dump(exclude={"micro_batch_tokens"}), total_steps=stage.steps),
         dtype=context.runtime.dtype,
         micro_batch_tokens=stage.optimiser.micro_batch_tokens,
-        workers=context.runtime.learner_workers(0),
     )
     found = checkpoint.newest(context.folder.checkpoints)
     done = found[0] if found else 0

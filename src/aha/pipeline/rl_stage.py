@@ -42,7 +42,6 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
         micro_batch_tokens=stage.optimiser.micro_batch_tokens,
         sampling=loop.sampling,
         reference=loaded.fresh_copy(),
-        workers=context.runtime.learner_workers(sum(p.numel() for p in loaded.model.parameters())),
     )
     done, seconds = _resume(context, learner)
     context.observer.stage(context.folder.name, done, stage.steps)

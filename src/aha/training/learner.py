@@ -10,10 +10,9 @@ in that type, which is also what `weights()` hands to an engine: both then compu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +26,6 @@ from aha.protocols import LossFunction
 from aha.training.batch import MicroBatch, collate, plan
 from aha.types import Sample, Sampling
 
-T = TypeVar("T")
 LOGITS_CHUNK = 8_000_000  # elements of one chunk of float32 logits
 
 
@@ -54,24 +52,6 @@ class Optimiser:
         return self.lr * (self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def micro_batch_map(workers: int) -> Callable[[Callable[[list[int]], T], list[list[int]]], Iterator[T]]:
-    """A `map` over micro-batches that keeps their order, in `workers` threads of one core each.
-
-    Micro-batches of a small model are too small to share among cores; side by side they take half the time on two, and
-    because results are added in order, the sum has the same bits for any number of workers above one.
-    """
-    if workers == 1:
-        return lambda function, batches: map(function, batches)
-    pool = ThreadPoolExecutor(workers, "micro-batch", initializer=lambda: torch.set_num_threads(1))
-
-    def each(function: Callable[[list[int]], T], batches: list[list[int]]) -> Iterator[T]:
-        threads = torch.get_num_threads()
-        yield from pool.map(function, batches)
-        torch.set_num_threads(threads)  # a worker's setting reaches parts of the main thread's
-
-    return each
-
-
 class TorchLearner:
     """A policy, its frozen reference and AdamW on one device."""
 
@@ -84,10 +64,8 @@ class TorchLearner:
         micro_batch_tokens: int = 4096,
         sampling: Sampling | None = None,
         reference: nn.Module | None = None,
-        workers: int = 1,
         share_prompts: bool = True,
     ) -> None:
-        self._workers, self._each = workers, micro_batch_map(workers)
         self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._same = dtype in (torch.float32, torch.float64)
         self._master: list[Tensor] = self._parameters if self._same else [_master_of(p) for p in self._parameters]
@@ -118,13 +96,10 @@ class TorchLearner:
             model, forward = self.reference, self._reference_forward
         result: list[tuple[float, ...]] = [()] * len(samples)
 
-        def values(indices: list[int]) -> tuple[list[int], list[float]]:
+        for indices in self._plan(samples):
             with torch.no_grad():
                 batch = self._collate(samples, indices)
-                return indices, self._token_logprobs(model, forward, batch).tolist()
-
-        for indices, flat in self._each(values, self._plan(samples)):
-            found = iter(flat)
+                found = iter(self._token_logprobs(model, forward, batch).tolist())
             for i in indices:
                 result[i] = tuple(next(found) if on else 0.0 for on in samples[i].loss_mask)
         return result
@@ -137,22 +112,13 @@ class TorchLearner:
     def forward_backward(self, samples: Sequence[Sample], loss: LossFunction, denominator: float) -> dict[str, float]:
         """Add the gradient of sum(`loss`) / `denominator`; returns the sums that `loss` reports, over all tokens."""
         assert denominator > 0, "the denominator is computed once over the global batch"
-
-        def gradients(indices: list[int]) -> tuple[tuple[Tensor | None, ...], dict[str, float]]:
+        sums: dict[str, float] = {}
+        for indices in self._plan(samples):
             batch = self._collate(samples, indices)
             total, reported = loss(self._token_logprobs(self.model, self._forward, batch), batch)
-            found: tuple[Tensor | None, ...] = ()
-            if self._workers == 1:
-                (total / denominator).backward()  # each is added where it is found
-            else:
-                found = torch.autograd.grad(total / denominator, self._parameters, allow_unused=True)
-            return found, {name: float(value) for name, value in {"loss": total.detach(), **reported}.items()}
-
-        sums: dict[str, float] = {}
-        for found, reported in self._each(gradients, self._plan(samples)):
-            self._accumulate(found)
-            for name, value in reported.items():
-                sums[name] = sums.get(name, 0.0) + value
+            (total / denominator).backward()  # each gradient is added where it is found
+            for name, value in {"loss": total.detach(), **reported}.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
         return sums
 
     def optim_step(self) -> dict[str, float]:
@@ -218,12 +184,6 @@ class TorchLearner:
         hidden = forward(batch.ids, batch.layout.positions, batch.layout).index_select(0, at)
         size = max(1, LOGITS_CHUNK // model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
         return head_logprobs(model, hidden, targets, self.sampling, size)[:count]
-
-    def _accumulate(self, gradients: Sequence[Tensor | None]) -> None:
-        """Add a micro-batch's gradients to the master's, in float32; None: it did not use the parameter."""
-        for gradient, master in zip(gradients, self._master, strict=False):
-            if gradient is not None:
-                _add(master, gradient)
 
 
 def _add(master: Tensor, gradient: Tensor) -> None:

@@ -68,13 +68,13 @@ class SlotCache:
         """Copy a prompt, `tokens` of a prefill, to shared prefix number `prefix`."""
         _write(self.prefixes, kept, tokens, torch.tensor([prefix], device=self.device))
 
-    def move(self, source: Sequence[int], to: Sequence[int], *, prefixes: bool = False) -> None:
-        """Copy whole slots, or prefixes, `source` onto `to`."""
+    def move(self, stores: dict[int, Pair], source: Sequence[int], to: Sequence[int], places: int) -> None:
+        """Copy the first `places` of the slots, or prefixes, `source` of `stores` onto `to`."""
         if source:
-            olds, news = (torch.tensor(places, device=self.device) for places in (source, to))
-            for pair in (self.prefixes if prefixes else self.store).values():
-                for tensor in pair:
-                    tensor[news] = tensor[olds]
+            olds, news = (torch.tensor(numbers, device=self.device) for numbers in (source, to))
+            for keys, values in stores.values():
+                keys[news, :, :, :places] = keys[olds, :, :, :places]
+                values[news, :, :places] = values[olds, :, :places]
 
     def group(self, prefix_of: Sequence[int | None], longest: int) -> None:
         """Tell which prefix each row continues (None: it has none), and how long the longest of them is."""

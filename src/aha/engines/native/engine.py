@@ -133,9 +133,10 @@ class NativeEngine:
 
     def _tidy(self, rows: Rows, sharing: list[Group | None]) -> None:
         """Close the holes that rows and groups have left."""
-        self.cache.move(*rows.close_holes())
+        self.cache.move(self.cache.store, *rows.close_holes(), rows.width)
         source, to = moves([group is not None for group in sharing])
-        self.cache.move(source, to, prefixes=True)
+        deepest = max((group.depth for group in sharing if group is not None), default=0)
+        self.cache.move(self.cache.prefixes, source, to, deepest)
         for old, new in zip(source, to, strict=True):
             sharing[new], sharing[old] = sharing[old], None
         sharing[:] = [group for group in sharing if group is not None]

@@ -35,12 +35,11 @@ struct Block {
     i64 end(i64 i) const { return begin + own - count + i + 1; }
 };
 
-constexpr i64 BLOCK_TOKENS = 8;
-
-inline Block block_at(const Family &f, const i64 *row_starts, i64 at) {
-    const i64 *starts = row_starts + f.start;
+// The block that begins at a token; `heads` query heads read the same keys.
+inline Block block_at(const Family &f, const i64 *row_starts, i64 at, i64 end, i64 heads) {
+    const i64 *starts = row_starts + f.start, most = std::max<i64>(8, 4 * TALL / heads);
     i64 count = 1;
-    while (count < BLOCK_TOKENS && at + count < f.end - f.start && starts[at + count] == starts[at]) count++;
+    while (count < most && at + count < end && starts[at + count] == starts[at]) count++;
     const i64 row = starts[at] - f.start, prompt = row ? f.shared : 0, own = at + count - row;
     const i64 begin = up(prompt, LANES);
     return {at, count, row, prompt, own, begin, begin + up(own, LANES)};
@@ -109,18 +108,21 @@ template <typename T>
 void attention(const T *q, const T *k, const T *v, const Family *families, i64 count, const i64 *row_starts,
                float scaling, T *out, float *logsum, i64 rows, Heads h, i64 value_width) {
     const i64 shared = h.queries / h.keys;
-#pragma omp parallel num_threads(threads_for(rows * h.queries * h.width))
+    const int threads = threads_for(rows * h.queries * h.width);
+    const i64 parts = up(2 * threads, count * h.keys) / (count * h.keys);  // few families are cut, for all threads
+#pragma omp parallel num_threads(threads)
     {
         Side keys, values;
         std::vector<float> query, p, sum, total;
 #pragma omp for schedule(dynamic, 1)
-        for (i64 task = 0; task < count * h.keys; task++) {
-            const Family f = families[task / h.keys];
-            const i64 head = task % h.keys, size = f.end - f.start;
+        for (i64 task = 0; task < count * h.keys * parts; task++) {
+            const Family f = families[task / parts / h.keys];
+            const i64 head = task / parts % h.keys, part = task % parts, size = f.end - f.start;
+            const i64 last = size * (part + 1) / parts;
             keys.load(k + (f.start * h.keys + head) * h.width, h.keys * h.width, size, h.width);
             values.load(v + (f.start * h.keys + head) * value_width, h.keys * value_width, size, value_width);
-            for (i64 at = 0; at < size;) {
-                const Block b = block_at(f, row_starts, at);
+            for (i64 at = size * part / parts; at < last;) {
+                const Block b = block_at(f, row_starts, at, last, shared);
                 const i64 first = (f.start + at) * h.queries + head * shared, lines = b.count * shared;
                 gather(q + first * h.width, h.queries * h.width, b.count, shared * h.width, scaling, query);
                 p.resize(lines * b.width), sum.resize(lines * value_width), total.resize(lines);
@@ -161,7 +163,7 @@ void attention_backward(const T *g, const T *q, const T *k, const T *v, const T 
             values.load(v + (dv_at - dv), h.keys * value_width, size, value_width);
             of_keys.assign(h.width * keys.places, 0), of_values.assign(value_width * values.places, 0);
             for (i64 at = 0; at < size;) {
-                const Block b = block_at(f, row_starts, at);
+                const Block b = block_at(f, row_starts, at, size, shared);
                 const i64 first = (f.start + at) * h.queries + head * shared, lines = b.count * shared;
                 const i64 stride = h.queries * value_width;
                 gather(q + first * h.width, h.queries * h.width, b.count, shared * h.width, scaling, query);

@@ -2,6 +2,8 @@
 // the products do.
 #pragma once
 
+#include <memory>
+
 #include "decode.h"
 #include "layers.h"
 
@@ -32,9 +34,10 @@ void step(const Shape *shape, const Model<T> *model, float eps, float scaling, c
     const Shape &s = *shape;
     const Heads h{s.queries, s.keys, s.width};
     const i64 query_size = s.queries * s.width, key_size = s.keys * s.width, qkv_size = query_size + 2 * key_size;
-    std::vector<T> x(rows * s.hidden), normed(rows * s.hidden), delta(rows * s.hidden), qkv(rows * qkv_size);
-    std::vector<T> q(rows * query_size), k(rows * key_size), attended(rows * query_size);
-    std::vector<T> gate_up(rows * 2 * s.inner), gated(rows * s.inner), cos(rows * s.width), sin(rows * s.width);
+    const auto room = [rows](i64 numbers) { return std::unique_ptr<T[]>(new T[rows * numbers]); };
+    const auto x = room(s.hidden), normed = room(s.hidden), delta = room(s.hidden), qkv = room(qkv_size);
+    const auto q = room(query_size), k = room(key_size), attended = room(query_size);
+    const auto gate_up = room(2 * s.inner), gated = room(s.inner), cos = room(s.width), sin = room(s.width);
     std::vector<float> scale(rows);
     for (i64 r = 0; r < rows; r++) {
         const i64 position = own[r] + depth[r];
@@ -45,21 +48,21 @@ void step(const Shape *shape, const Model<T> *model, float eps, float scaling, c
     const T *added = nullptr;
     for (i64 i = 0; i < s.layers; i++) {
         const Layer<T> &l = model->layers[i];
-        add_norm(x.data(), added, l.norm, eps, x.data(), normed.data(), scale.data(), rows, s.hidden);
-        linear(normed.data(), l.qkv, l.qkv_bias, qkv.data(), rows, s.hidden, qkv_size);
-        turn(qkv.data(), l.heads_norm, cos.data(), sin.data(), eps, q.data(), k.data(), rows, h);
-        decode(q.data(), k.data(), qkv.data() + query_size + key_size, qkv_size, Stored<T>{l.keys, l.values, s.places},
-               Stored<T>{l.prefix_keys, l.prefix_values, s.prefix_places}, own, prefix, depth, scaling, attended.data(),
+        add_norm(x.get(), added, l.norm, eps, x.get(), normed.get(), scale.data(), rows, s.hidden);
+        linear(normed.get(), l.qkv, l.qkv_bias, qkv.get(), rows, s.hidden, qkv_size);
+        turn(qkv.get(), l.heads_norm, cos.get(), sin.get(), eps, q.get(), k.get(), rows, h);
+        decode(q.get(), k.get(), qkv.get() + query_size + key_size, qkv_size, Stored<T>{l.keys, l.values, s.places},
+               Stored<T>{l.prefix_keys, l.prefix_values, s.prefix_places}, own, prefix, depth, scaling, attended.get(),
                rows, h, s.width);
-        linear(attended.data(), l.out, l.out_bias, delta.data(), rows, query_size, s.hidden);
-        add_norm(x.data(), delta.data(), l.mlp_norm, eps, x.data(), normed.data(), scale.data(), rows, s.hidden);
-        linear(normed.data(), l.gate_up, (const T *)nullptr, gate_up.data(), rows, s.hidden, 2 * s.inner);
-        swiglu(gate_up.data(), gated.data(), rows, s.inner);
-        linear(gated.data(), l.down, (const T *)nullptr, delta.data(), rows, s.inner, s.hidden);
-        added = delta.data();
+        linear(attended.get(), l.out, l.out_bias, delta.get(), rows, query_size, s.hidden);
+        add_norm(x.get(), delta.get(), l.mlp_norm, eps, x.get(), normed.get(), scale.data(), rows, s.hidden);
+        linear(normed.get(), l.gate_up, (const T *)nullptr, gate_up.get(), rows, s.hidden, 2 * s.inner);
+        swiglu(gate_up.get(), gated.get(), rows, s.inner);
+        linear(gated.get(), l.down, (const T *)nullptr, delta.get(), rows, s.inner, s.hidden);
+        added = delta.get();
     }
-    add_norm(x.data(), added, model->norm, eps, x.data(), normed.data(), scale.data(), rows, s.hidden);
-    linear(normed.data(), model->head, model->head_bias, out, rows, s.hidden, s.vocabulary);
+    add_norm(x.get(), added, model->norm, eps, x.get(), normed.get(), scale.data(), rows, s.hidden);
+    linear(normed.get(), model->head, model->head_bias, out, rows, s.hidden, s.vocabulary);
 }
 
 }  // namespace

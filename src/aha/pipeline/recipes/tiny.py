@@ -17,8 +17,7 @@ def tiny_pretrain() -> Recipe:
             "base": PretrainStage(
                 steps=2600,
                 optimiser=OptimiserChoice(
-                    lr=2.5e-3, weight_decay=0.05, warmup_steps=40, schedule="cosine", final_share=0.02,
-                    micro_batch_tokens=2048,
+                    lr=2.5e-3, weight_decay=0.05, warmup_steps=40, schedule="cosine", final_share=0.02
                 ),
                 evaluation=EvaluationChoice(problems=1000, samples=1),
             ),
