@@ -17,13 +17,13 @@ struct Stored {
     }
 };
 
-// out [lines, Dv] = weights [lines, width] times the first `seen` values. The weights end with zeros. In bfloat16 they
+// out [lines, Dv] = weights [lines, width] times the first `places` values. The weights end with zeros. In bfloat16 they
 // are split into two parts, so that they lose nothing of what the packed attention keeps in float.
-inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<float> at, i64 seen, i64 value_width,
+inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<float> at, i64 places, i64 value_width,
                   std::vector<float> &, float *out) {
-    product({weights.data(), width}, lines, rows_of(at.values, value_width), seen, value_width, {out, value_width}, false);
+    product({weights.data(), width}, lines, rows_of(at.values, value_width), places, value_width, {out, value_width}, false);
 }
-inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<bf16> at, i64 seen, i64 value_width,
+inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<bf16> at, i64 places, i64 value_width,
                   std::vector<bf16> &parts, float *out) {
     const i64 size = lines * width;
     parts.resize(2 * size);
@@ -33,44 +33,73 @@ inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Store
         put(low[i], weights[i] - get(high[i]));
     }
     for (const bf16 *part : {high, low})
-        product({part, width}, lines, rows_of(at.values, value_width), seen, value_width, {out, value_width}, part == low);
+        product({part, width}, lines, rows_of(at.values, value_width), places, value_width, {out, value_width}, part == low);
 }
 
-// What a thread needs to attend with some lines (queries of rows and heads that see the same places).
-template <typename T>
-struct Lines {
-    std::vector<float> p, most, total, sum;
-    std::vector<T> parts;
+// What a query has seen: exp(score - most) of it, its total, and its sum with the values [Dv].
+struct Seen {
+    float *most, *total, *sum;
 
-    // Attends with query [lines, D] to the first `seen` places of one key head: exp(score - most), its total, and its
-    // sum with the values [lines, Dv].
-    void attend(const T *query, i64 lines, Stored<T> at, i64 width, i64 value_width, i64 seen, float scaling) {
-        const i64 size = up(seen + 1, LANES);
-        p.resize(lines * size), most.resize(lines), total.resize(lines), sum.resize(lines * value_width);
-        product({query, width}, lines, rows_of(at.keys, at.places), width, up(seen, LANES), {p.data(), size}, false);
-        for (i64 i = 0; i < lines; i++) {
-            float *line = p.data() + i * size;
-            for (i64 t = 0; t < size; t++) line[t] *= scaling;
-            std::fill(line + seen, line + size, -INFINITY);
-            total[i] = exponentials(line, size, &most[i]);
-            std::fill(line + seen, line + size, 0.0f);
-        }
-        weigh(p, lines, size, at, seen, value_width, parts, sum.data());
+    // Adds what it has seen elsewhere.
+    void add(const Seen &other, i64 value_width) const {
+        const float larger = std::max(*most, *other.most);
+        const float here = fast_exp(*most - larger), there = fast_exp(*other.most - larger);
+        for (i64 j = 0; j < value_width; j++) sum[j] = sum[j] * here + other.sum[j] * there;
+        *total = *total * here + *other.total * there;
+        *most = larger;
     }
 };
 
-// What rows have seen of a shared prefix: [rows, H], and the sums [rows, H, Dv].
-struct Partial {
+// The same of many queries.
+struct AllSeen {
     std::vector<float> most, total, sum;
+
+    void resize(i64 count, i64 value_width) { most.resize(count), total.resize(count), sum.resize(count * value_width); }
+    Seen at(i64 i, i64 value_width) { return {&most[i], &total[i], &sum[i * value_width]}; }
+};
+
+// What a thread needs to attend with some lines: queries of rows and heads that see the same places.
+template <typename T>
+struct Lines {
+    static constexpr i64 TOGETHER = 256;  // places: their scores stay in the first cache
+    std::vector<float> p;
+    std::vector<T> parts;
+    AllSeen seen, part;
+
+    // `seen` of queries [lines, D] and the first `places` of one key head.
+    void attend(const T *query, i64 lines, Stored<T> at, i64 width, i64 value_width, i64 places, float scaling) {
+        seen.resize(lines, value_width);
+        for (i64 first = 0; first < places; first += TOGETHER) {
+            AllSeen &to = first ? part : seen;
+            to.resize(lines, value_width);
+            look(query, lines, {at.keys + first, at.values + first * value_width, at.places}, width, value_width,
+                 std::min(TOGETHER, places - first), scaling, to);
+            for (i64 i = 0; first && i < lines; i++) seen.at(i, value_width).add(part.at(i, value_width), value_width);
+        }
+    }
+
+    void look(const T *query, i64 lines, Stored<T> at, i64 width, i64 value_width, i64 places, float scaling,
+              AllSeen &to) {
+        const i64 size = up(places, LANES);
+        p.resize(lines * size);
+        product({query, width}, lines, rows_of(at.keys, at.places), width, size, {p.data(), size}, false);
+        for (i64 i = 0; i < lines; i++) {
+            float *line = p.data() + i * size;
+            std::fill(line + places, line + size, -INFINITY);
+            to.total[i] = exponentials(line, size, scaling, &to.most[i]);
+            std::fill(line + places, line + size, 0.0f);
+        }
+        weigh(p, lines, size, at, places, value_width, parts, to.sum.data());
+    }
 };
 
 // The rows' queries against the prefixes that they continue. Rows of one prefix are taken together: it is read once.
 template <typename T>
-Partial attend_prefixes(const T *q, Stored<T> prefixes, const i64 *prefix, const i64 *depth, float scaling, i64 rows,
+AllSeen attend_prefixes(const T *q, Stored<T> prefixes, const i64 *prefix, const i64 *depth, float scaling, i64 rows,
                         Heads h, i64 value_width) {
     const i64 shared = h.queries / h.keys, together = std::max<i64>(1, 4 * TALL / shared);
-    Partial seen{std::vector<float>(rows * h.queries), std::vector<float>(rows * h.queries),
-                 std::vector<float>(rows * h.queries * value_width)};
+    AllSeen seen;
+    seen.resize(rows * h.queries, value_width);
     std::vector<i64> order, starts;
     for (i64 r = 0; r < rows; r++)
         if (depth[r]) order.push_back(r);
@@ -95,9 +124,9 @@ Partial attend_prefixes(const T *q, Stored<T> prefixes, const i64 *prefix, const
                         value_width, depth[order[first]], scaling);
             for (i64 i = first; i < last; i++) {
                 const i64 to = (order[i] * h.keys + head) * shared, from = (i - first) * shared;
-                std::copy_n(&work.most[from], shared, &seen.most[to]);
-                std::copy_n(&work.total[from], shared, &seen.total[to]);
-                std::copy_n(&work.sum[from * value_width], shared * value_width, &seen.sum[to * value_width]);
+                std::copy_n(&work.seen.most[from], shared, &seen.most[to]);
+                std::copy_n(&work.seen.total[from], shared, &seen.total[to]);
+                std::copy_n(&work.seen.sum[from * value_width], shared * value_width, &seen.sum[to * value_width]);
             }
         }
     }
@@ -112,7 +141,7 @@ void decode(const T *q, const T *k, const T *v, i64 v_stride, Stored<T> slots, S
     const i64 shared = h.queries / h.keys;
     i64 numbers = 0, deepest = 0;
     for (i64 r = 0; r < rows; r++) numbers += own[r] * h.queries, deepest = std::max(deepest, depth[r]);
-    Partial before;
+    AllSeen before;
     if (deepest) before = attend_prefixes(q, prefixes, prefix, depth, scaling, rows, h, value_width);
 #pragma omp parallel num_threads(threads_for(numbers * h.width / 4))
     {
@@ -126,15 +155,10 @@ void decode(const T *q, const T *k, const T *v, i64 v_stride, Stored<T> slots, S
                 const i64 first = (r * h.keys + head) * shared;
                 work.attend(q + first * h.width, shared, at, h.width, value_width, own[r] + 1, scaling);
                 for (i64 i = 0; i < shared; i++) {
-                    float *sum = &work.sum[i * value_width], total = work.total[i];
-                    if (depth[r]) {
-                        const float most = std::max(work.most[i], before.most[first + i]);
-                        const float here = fast_exp(work.most[i] - most), there = fast_exp(before.most[first + i] - most);
-                        const float *other = &before.sum[(first + i) * value_width];
-                        for (i64 j = 0; j < value_width; j++) sum[j] = sum[j] * here + other[j] * there;
-                        total = total * here + before.total[first + i] * there;
-                    }
-                    for (i64 j = 0; j < value_width; j++) put(out[(first + i) * value_width + j], sum[j] / total);
+                    const Seen seen = work.seen.at(i, value_width);
+                    if (depth[r]) seen.add(before.at(first + i, value_width), value_width);
+                    for (i64 j = 0; j < value_width; j++)
+                        put(out[(first + i) * value_width + j], seen.sum[j] / *seen.total);
                 }
             }
     }
