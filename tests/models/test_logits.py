@@ -124,3 +124,16 @@ def test_chunks_of_a_narrow_head_are_added_up_in_float32(tiny) -> None:
     (whole,) = torch.autograd.grad(head_logprobs(model, hidden, targets, Sampling(1), 600).sum(), head)
     (chunked,) = torch.autograd.grad(head_logprobs(model, hidden, targets, Sampling(1), 2).sum(), head)
     torch.testing.assert_close(whole, chunked, rtol=0.01, atol=0.01)
+
+
+def test_a_gradient_that_is_there_is_added_to(tiny) -> None:
+    """In place where it is in the weight's type: two passes are one of both."""
+    model = load(str(tiny("llama"))).model
+    head = model.get_output_embeddings().weight
+    torch.manual_seed(3)
+    hidden, targets = torch.randn(7, 16), torch.randint(0, 260, (7,))
+    for part in (slice(4), slice(4, 7)):
+        head_logprobs(model, hidden[part], targets[part], Sampling(1), 2).sum().backward()
+    added, head.grad = head.grad, None
+    head_logprobs(model, hidden, targets, Sampling(1), 7).sum().backward()
+    torch.testing.assert_close(added, head.grad)

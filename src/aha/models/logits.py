@@ -71,7 +71,10 @@ def token_logprobs(logits_NV: Tensor, targets_N: Tensor, sampling: Sampling) -> 
 
 
 def head_logprobs(model: Any, hidden_NH: Tensor, targets_N: Tensor, sampling: Sampling, chunk: int) -> Tensor:
-    """`token_logprobs` of hidden states [N, H]; logits exist for `chunk` tokens at a time, in both directions."""
+    """`token_logprobs` of hidden states [N, H]; logits exist for `chunk` tokens at a time, in both directions.
+
+    Made for `backward()`: where the head's weight has a `grad`, what comes is added to it in place.
+    """
     head: Any = model.get_output_embeddings()
     whole = len(hidden_NH) <= chunk
     if not whole and type(head) is nn.Linear and head.bias is None:
@@ -98,7 +101,8 @@ class _ChunkedHead(torch.autograd.Function):
         hidden, weight, targets = ctx.saved_tensors
         model, sampling, chunk = ctx.settings
         exact = torch.promote_types(weight.dtype, torch.float32)  # a sum of many pieces needs more than bfloat16
-        of_weight = torch.zeros_like(weight, dtype=exact)
+        in_place = weight.grad is not None and weight.dtype == exact
+        of_weight = weight.grad if in_place else torch.zeros_like(weight, dtype=exact)
         of_hidden = torch.empty_like(hidden)
         for at in range(0, len(hidden), chunk):
             piece = slice(at, at + chunk)
@@ -112,7 +116,7 @@ class _ChunkedHead(torch.autograd.Function):
                 of_weight.addmm_(of_scores.T, hidden[piece])
             else:
                 of_weight += of_scores.T @ hidden[piece]
-        return of_hidden, of_weight.to(weight.dtype), None, None, None, None
+        return of_hidden, None if in_place else of_weight.to(weight.dtype), None, None, None, None
 
 
 def _tempered(logits_NV: Tensor, sampling: Sampling) -> Tensor:
