@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tiny_models import ARCHITECTURES, TinyFactory, make
+
+settings.register_profile("any machine", deadline=None)  # tests assert behaviour, not time
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

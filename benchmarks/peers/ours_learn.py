@@ -38,7 +38,8 @@ def measure(job: Job) -> Iterator[Figures]:
 def update(learner: TorchLearner, batch: Sequence[Row]) -> None:
     """One GRPO update without a KL term, the mean over all completion tokens."""
     samples = [sample_of(row) for row in batch]
-    loss = algorithm("grpo").bind({"kl_beta": 0.0})
+    row = algorithm("grpo")
+    loss = row.loss(row.setting.replaced({"kl_beta": 0.0}))
     learner.forward_backward(samples, loss, sum(s.n_targets for s in samples))
     learner.optim_step()
 

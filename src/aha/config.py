@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aha.errors import UserError, nearest
 
@@ -39,18 +39,22 @@ class Rollouts(Section):
 
 
 class AlgorithmChoice(Section):
-    """A row of the table of algorithms; `options` are its loss's keywords, left out: its paper's."""
+    """A row of the table of algorithms; `options` replace parts of its setting (algorithms/setting.py), which is its
+    paper's."""
 
     name: str = "grpo"
-    options: dict[str, float] = {}
-    # The paper is silent. Token-mean does not let long wrong answers off lightly, as a mean over sequences does.
-    aggregation: Literal["token-mean", "sequence-mean", "constant"] = "token-mean"
-    # The paper is silent. A truncated answer has no answer and no closing tag, so the rule reward already says 0;
-    # "mask" leaves it in the group's statistics and out of the gradient.
-    truncated: Literal["keep", "mask"] = "keep"
+    options: dict[str, bool | float | str] = {}
+
     # Updates that one rollout is split into; the paper takes 16 minibatches from one rollout of 8,192 samples.
     updates_per_rollout: Positive = 1
     reference_refresh: Count = 400  # steps after which reference := policy; 0: never
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _numbers(cls, options: Any) -> Any:
+        if not isinstance(options, dict):
+            return options
+        return {name: _number(value) if isinstance(value, str) else value for name, value in options.items()}
 
 
 class OptimiserChoice(Section):

@@ -84,8 +84,11 @@ class Learner(Protocol):
         """Reference := policy."""
         ...
 
-    def forward_backward(self, samples: Sequence[Sample], loss: LossFunction, denominator: float) -> dict[str, float]:
-        """Add the gradient of sum(loss) / `denominator`; returns sums over the tokens of `samples`."""
+    def forward_backward(
+        self, samples: Sequence[Sample], loss: LossFunction, denominator: float, *, entropies: bool = False
+    ) -> dict[str, float]:
+        """Add the gradient of sum(loss) / `denominator`; returns sums over the tokens of `samples`. With `entropies`
+        the loss is given those of the sampled distributions."""
         ...
 
     def optim_step(self) -> dict[str, float]:

@@ -190,11 +190,12 @@ class Sample:
     advantages: tuple[float, ...] = ()
     behaviour_logprobs: tuple[float, ...] = ()
     reference_logprobs: tuple[float, ...] = ()
+    corrections: tuple[float, ...] = ()  # a factor of each token's policy loss; empty: 1
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.loss_mask)
-        for stream in (self.advantages, self.behaviour_logprobs, self.reference_logprobs):
+        for stream in (self.advantages, self.behaviour_logprobs, self.reference_logprobs, self.corrections):
             assert not stream or len(stream) == len(self.ids), "a stream is empty or one value a token"
 
     @property

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from aha.algorithms.table import ALGORITHMS
 from aha.config import Recipe, override
 from aha.errors import RunFailed, UserError
 from aha.pipeline.observer import Silent
@@ -104,6 +105,25 @@ def test_a_broken_run_resumes_bit_for_bit(tiny: TinyFactory, tmp_path: Path, luc
         assert stored(one / "rollouts") == stored(two / "rollouts")
         left, right = weights(one / "model"), weights(two / "model")
         assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_runs_and_resumes(tiny: TinyFactory, tmp_path: Path, lucky: None, name: str) -> None:
+    """With all terms at once; a critic is resumed too."""
+    options = "{kl_beta: 0.05, entropy_beta: 0.01, importance_cap: 2.0, critic_lr: 1e-2}"
+    made = small(tiny, "steps=3", f"algorithm.name={name}", f"algorithm.options={options}", "checkpoint_every=1")
+    run(made, tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(made, tmp_path / "broken", KillAt(2))
+    run(made, tmp_path / "broken")
+    one, two = (tmp_path / folder / "stages" / "01-zero" for folder in ("whole", "broken"))
+    lines = steady(one / "metrics.jsonl")
+    assert lines == steady(two / "metrics.jsonl")
+    assert all(line["updates"] == 1 and line["grad_norm"] > 0 for line in lines)
+    assert ("critic/loss" in lines[0]) == ALGORITHMS[name].critic and "policy_entropy" in lines[0]
+    before, left, right = weights(Path(made.model)), weights(one / "model"), weights(two / "model")
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert any(not torch.equal(before[name], left[name]) for name in left)
 
 
 def test_a_finished_run_is_not_made_again(tiny: TinyFactory, tmp_path: Path, lucky: None) -> None:

@@ -15,7 +15,9 @@ from aha.config import AlgorithmChoice, RLStage
 from aha.errors import RunFailed
 from aha.models.templates import parse
 from aha.seeds import seed_of
-from aha.training.rl import _parts, check_failures, learn, samples_of
+from aha.training.collect import check_failures
+from aha.training.rl import Loop, _parts, learn
+from aha.training.shaping import Graded
 from aha.training.step_metrics import group_metrics
 from aha.types import Completion, Failed, Group, Message, Outcome, Problem, Rollout, Sample, Score, StopReason, Verdict
 
@@ -44,29 +46,6 @@ TWO = group(
 )
 
 
-def test_training_rows() -> None:
-    right, wrong = samples_of(TWO, RLStage())
-    assert right == Sample(
-        ids=(1, 2, 5, 6, 7),
-        loss_mask=(0, 0, 1, 1, 1),
-        advantages=(0.0, 0.0, 1.0, 1.0, 1.0),
-        behaviour_logprobs=(0.0, 0.0, -0.1, -0.2, pytest.approx(-0.3)),  # type: ignore[arg-type]
-    )
-    assert wrong.advantages == (0.0, 0.0, -1.0) and wrong.n_targets == 1
-
-
-def test_masked_truncation_leaves_the_row_out() -> None:
-    stage = RLStage(algorithm=AlgorithmChoice(truncated="mask"))
-    assert [s.ids for s in samples_of(TWO, stage)] == [(1, 2, 5, 6, 7)]
-
-
-def test_a_failed_reward_trains_nothing() -> None:
-    outcomes: list[Mapping[str, Outcome]] = [{"a": Score(1.0)}, {"a": Failed("x")}, {"a": Score(0.0)}]
-    made = group([rollout(RIGHT, [5])] * 3, outcomes)
-    assert made.advantages_G == (1.0, None, -1.0)
-    assert len(list(samples_of(made, RLStage()))) == 2
-
-
 def test_failure_share() -> None:
     outcomes: list[Mapping[str, Outcome]] = [
         {"a": Score(1.0)},
@@ -75,9 +54,10 @@ def test_failure_share() -> None:
         {"a": Score(0.0)},
     ]
     made = group([rollout(RIGHT, [5])] * 4, outcomes)
-    check_failures([made], 0.25, 1)
+    graded = [Graded(PROBLEM, made.rollouts_G, made.verdicts_G)]
+    check_failures(graded, 0.25, 1)
     with pytest.raises(RunFailed, match=r"step 3: 1 of 4 rewards failed.*0\.2.*broke"):
-        check_failures([made], 0.2, 3)
+        check_failures(graded, 0.2, 3)
 
 
 def test_metrics_of_a_step() -> None:
@@ -127,7 +107,9 @@ class CountingLearner:
     def with_reference(self, samples: Sequence[Sample]) -> list[Sample]:
         return list(samples)
 
-    def forward_backward(self, samples: Sequence[Sample], loss: Any, denominator: float) -> dict[str, float]:
+    def forward_backward(
+        self, samples: Sequence[Sample], loss: Any, denominator: float, *, entropies: bool = False
+    ) -> dict[str, float]:
         self.denominators.append(denominator)
         return {"loss": 0.0, "clipped": 0.0, "gap": 0.0, "kl": 0.0}
 
@@ -137,14 +119,14 @@ class CountingLearner:
 
 @pytest.mark.parametrize("updates", [1, 2])
 def test_denominators_count_what_was_sampled(updates: int) -> None:
-    """4 rows of a rollout whose other 4 carried no signal: a token-mean over 8 rows has twice the tokens below it."""
-    from aha.training.rl import Loop
-
+    """4 mixed groups of a rollout whose other 4 carried no signal: a token-mean over 16 rows has twice the tokens."""
     stage = RLStage(algorithm=AlgorithmChoice(updates_per_rollout=updates))
     loop = Loop(stage, None, 0, "float32", None)  # type: ignore[arg-type]
-    rows = [s for _ in range(4) for s in samples_of(TWO, stage) if s.n_targets == 3]
+    mixed = Graded(PROBLEM, TWO.rollouts_G, TWO.verdicts_G)
+    same = Graded(PROBLEM, TWO.rollouts_G, TWO.verdicts_G[:1] * 2)
     learner = CountingLearner()
-    values = learn(loop, learner, rows, scored=8, done=0)  # type: ignore[arg-type]
-    assert learner.denominators == [2 * 3 * 4 / updates] * updates
+    groups, samples, values = learn(loop, learner, [mixed] * 4 + [same] * 4, done=0)  # type: ignore[arg-type]
+    assert len(groups) == 8 and len(samples) == 8
+    assert sum(learner.denominators) == 2 * 4 * (3 + 1) and len(learner.denominators) == updates
     assert values["updates"] == updates and math.isfinite(values["kl"])
-    assert learn(loop, learner, [], scored=8, done=0) == {"updates": 0.0}  # type: ignore[arg-type]
+    assert learn(loop, learner, [same], done=0)[1:] == ([], {"updates": 0.0})  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from aha.models.attention import Layout
 from aha.types import Sampling
@@ -82,6 +83,16 @@ def head_logprobs(model: Any, hidden_NH: Tensor, targets_N: Tensor, sampling: Sa
         return values
     pieces = [(hidden_NH, targets_N)] if whole else zip(hidden_NH.split(chunk), targets_N.split(chunk), strict=True)
     return torch.cat([token_logprobs(logits(model, h), t, sampling) for h, t in pieces])
+
+
+def head_entropies(model: Any, hidden_NH: Tensor, sampling: Sampling, chunk: int) -> Tensor:
+    """Entropy [N] of the sampled distribution at hidden states [N, H], in nats; logits exist for `chunk` at a time."""
+
+    def entropies(hidden: Tensor) -> Tensor:
+        probabilities = sampled_probabilities(logits(model, hidden), sampling)
+        return -torch.xlogy(probabilities, probabilities).sum(-1)
+
+    return torch.cat([checkpoint(entropies, piece, use_reentrant=False) for piece in hidden_NH.split(chunk)])
 
 
 class _ChunkedHead(torch.autograd.Function):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from aha.algorithms.setting import Setting
 from aha.algorithms.table import algorithm
 from aha.config import RLStage
 from aha.engines.native.engine import NativeEngine
 from aha.errors import RunFailed
 from aha.evaluation.evaluate import Evaluation, evaluate
 from aha.models.chat_template import remember_template
-from aha.models.loading import load, save
+from aha.models.loading import Loaded, load, save
 from aha.pipeline.context import Context, dialogue_of, engine_of
 from aha.pipeline.store import examples, write_rollouts
 from aha.rewards.compose import find
 from aha.training import checkpoint
+from aha.training.critic import ValueLearner
 from aha.training.learner import Optimiser, TorchLearner
 from aha.training.rl import Loop, Step, train
 from aha.types import Sampling, StepMetrics
@@ -27,33 +29,24 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     """Train, or go on from the last checkpoint; returns the stage's result."""
     for name in stage.rewards:
         find(name)  # an unknown one is refused before anything is sampled, and so is an algorithm's option
-    algorithm(stage.algorithm.name).bind(stage.algorithm.options)
+    setting = algorithm(stage.algorithm.name).setting.replaced(stage.algorithm.options)
     loaded = load(context.start, context.runtime.device)
     dialogue = dialogue_of(loaded, context.recipe.template)
     engine = engine_of(loaded, context.runtime, stage.rollouts.slots)
     loop = Loop(stage, context.task, context.recipe.seed, context.runtime.dtype_name, dialogue)
-    learner = TorchLearner(
-        loaded.fresh_copy(),
-        Optimiser(
-            **stage.optimiser.model_dump(exclude={"micro_batch_tokens"}),
-            total_steps=stage.steps * stage.algorithm.updates_per_rollout,
-        ),
-        dtype=context.runtime.dtype,
-        micro_batch_tokens=stage.optimiser.micro_batch_tokens,
-        sampling=loop.sampling,
-        reference=loaded.fresh_copy(),
-    )
-    done, seconds = _resume(context, learner)
+    learner, critic = _learners(context, loop, loaded, setting)
+    done, seconds = _resume(context, learner, critic)
     context.observer.stage(context.folder.name, done, stage.steps)
     if "before" not in context.folder.evaluation():
         engine.publish(learner.weights(), 0)
         _evaluate(context, loop, engine, "before")
-    for step in train(loop, learner, engine, done):
+    for step in train(loop, learner, engine, done, critic):
         seconds += step.metrics.values["time/step_s"]
         done = step.metrics.step
         _record(context, loop, engine, step)
         if done % stage.checkpoint_every == 0 or done == stage.steps:
-            checkpoint.save(context.folder.checkpoints, done, {**learner.state(), "seconds": seconds})
+            state = {**learner.state(), "seconds": seconds, "critic": critic.state() if critic else None}
+            checkpoint.save(context.folder.checkpoints, done, state)
     if done != stage.steps:
         raise RunFailed(f"{done} of {stage.steps} planned steps were made")
     after = _evaluate(context, loop, engine, "after")
@@ -62,13 +55,36 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     return {"steps": stage.steps, "train_s": seconds, **after.figures}
 
 
-def _resume(context: Context, learner: TorchLearner) -> tuple[int, float]:
+def _learners(
+    context: Context, loop: Loop, loaded: Loaded, setting: Setting
+) -> tuple[TorchLearner, ValueLearner | None]:
+    """The policy's learner, and a critic where the algorithm has one."""
+    stage, dtype = loop.stage, context.runtime.dtype
+    chosen = stage.optimiser.model_dump(exclude={"micro_batch_tokens"})
+    tokens = stage.optimiser.micro_batch_tokens
+    learner = TorchLearner(
+        loaded.fresh_copy(),
+        Optimiser(**chosen, total_steps=stage.steps * stage.algorithm.updates_per_rollout),
+        dtype=dtype,
+        micro_batch_tokens=tokens,
+        sampling=loop.sampling,
+        reference=loaded.fresh_copy() if setting.kl_beta else None,
+    )
+    if not loop.row.critic:
+        return learner, None
+    optimiser = Optimiser(**{**chosen, "lr": setting.critic_lr}, total_steps=stage.steps)
+    return learner, ValueLearner(loaded.fresh_copy(), optimiser, dtype=dtype, micro_batch_tokens=tokens)
+
+
+def _resume(context: Context, learner: TorchLearner, critic: ValueLearner | None) -> tuple[int, float]:
     """Load the newest sound checkpoint and forget what was written after it: steps done and seconds spent."""
     found = checkpoint.newest(context.folder.checkpoints)
     done, state = found or (0, {})
     context.folder.rewind(done)
     if found:
         learner.load_state(state)
+        if critic is not None:
+            critic.load_state(state["critic"])
         context.observer.note(f"going on after step {done}")
     return done, float(state.get("seconds", 0.0))
 

@@ -8,7 +8,7 @@ because every loss is a sum divided by a denominator of the whole batch. Axes: T
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from aha.models.packing import Packed, Segment, rounded
 from aha.types import Sample
+
+# Per-token numbers of a sample, with what stands for one that it does not have.
+STREAMS = {"advantages": 0.0, "behaviour_logprobs": 0.0, "reference_logprobs": 0.0, "corrections": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,11 @@ class MicroBatch:
     advantages: Tensor  # [N]
     behaviour_logprobs: Tensor  # [N]
     reference_logprobs: Tensor  # [N]
+    corrections: Tensor  # [N]
     weights: Tensor  # [N]
     sequence: Tensor  # [N] number of the row that the token is in
     lengths: Tensor  # [N] number of trained tokens of that row
+    entropies: Tensor = field(default_factory=lambda: torch.empty(0))  # [N] where a loss asks for them
 
 
 def plan(samples: Sequence[Sample], max_tokens: int, *, share: bool = True) -> list[list[int]]:
@@ -64,9 +69,7 @@ def collate(samples: Sequence[Sample], device: torch.device | str = "cpu", *, sh
     """Put `samples` side by side and gather the streams of their trained tokens."""
     segments, ids, bodies = _segments(samples, share)
     size = rounded(len(ids))
-    streams: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("advantages", "behaviour_logprobs", "reference_logprobs")
-    }
+    streams: dict[str, list[np.ndarray]] = {name: [] for name in STREAMS}
     predicted, targets, weights, counts = [], [], [], []
     for sample, (segment, first) in zip(samples, bodies, strict=True):
         trained = np.flatnonzero(sample.loss_mask)
@@ -81,7 +84,7 @@ def collate(samples: Sequence[Sample], device: torch.device | str = "cpu", *, sh
         counts.append(len(trained))
         for name, parts in streams.items():
             values = getattr(sample, name)
-            parts.append(np.asarray(values)[trained] if values else np.zeros(len(trained)))
+            parts.append(np.asarray(values)[trained] if values else np.full(len(trained), STREAMS[name]))
 
     def tensor(parts: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.concatenate(parts)).to(device, dtype)

@@ -20,13 +20,16 @@ from torch import Tensor, nn
 
 from aha.models.decoder import Forward, Frozen, forward_of
 from aha.models.loading import cast_
-from aha.models.logits import head_logprobs
+from aha.models.logits import head_entropies, head_logprobs
 from aha.models.packing import rounded
 from aha.protocols import LossFunction
 from aha.training.batch import MicroBatch, collate, plan
 from aha.types import Sample, Sampling
 
 LOGITS_CHUNK = 8_000_000  # elements of one chunk of float32 logits
+
+# model, hidden states [N, H], targets [N], sampling, tokens at a time -> a number of each trained token [N]
+Read = Callable[[Any, Tensor, Tensor, Sampling, int], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class TorchLearner:
         sampling: Sampling | None = None,
         reference: nn.Module | None = None,
         share_prompts: bool = True,
+        read: Read = head_logprobs,
     ) -> None:
         self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._same = dtype in (torch.float32, torch.float64)
@@ -78,7 +82,7 @@ class TorchLearner:
         self._reference_forward = Frozen(self.reference) if self.reference is not None else None
         self.optimiser = optimiser
         self.micro_batch_tokens = micro_batch_tokens
-        self.share_prompts = share_prompts
+        self.share_prompts, self._read = share_prompts, read
         self.sampling = sampling or Sampling(max_tokens=1)
         self.updates = 0
         self.device = self._parameters[0].device
@@ -99,7 +103,7 @@ class TorchLearner:
         for indices in self._plan(samples):
             with torch.no_grad():
                 batch = self._collate(samples, indices)
-                found = iter(self._token_logprobs(model, forward, batch).tolist())
+                found = iter(self._numbers(model, self._hidden(forward, batch), batch).tolist())
             for i in indices:
                 result[i] = tuple(next(found) if on else 0.0 for on in samples[i].loss_mask)
         return result
@@ -109,13 +113,19 @@ class TorchLearner:
         rows = self.logprobs(samples, "reference")
         return [replace(s, reference_logprobs=row) for s, row in zip(samples, rows, strict=True)]
 
-    def forward_backward(self, samples: Sequence[Sample], loss: LossFunction, denominator: float) -> dict[str, float]:
-        """Add the gradient of sum(`loss`) / `denominator`; returns the sums that `loss` reports, over all tokens."""
+    def forward_backward(
+        self, samples: Sequence[Sample], loss: LossFunction, denominator: float, *, entropies: bool = False
+    ) -> dict[str, float]:
+        """Add the gradient of sum(`loss`) / `denominator`; returns the sums that `loss` reports, over all tokens. With
+        `entropies` the loss finds those of the sampled distributions in its batch."""
         assert denominator > 0, "the denominator is computed once over the global batch"
         sums: dict[str, float] = {}
         for indices in self._plan(samples):
             batch = self._collate(samples, indices)
-            total, reported = loss(self._token_logprobs(self.model, self._forward, batch), batch)
+            hidden = self._hidden(self._forward, batch)
+            if entropies:
+                batch = replace(batch, entropies=head_entropies(self.model, hidden, self.sampling, self._chunk))
+            total, reported = loss(self._numbers(self.model, hidden, batch), batch)
             (total / denominator).backward()  # each gradient is added where it is found
             for name, value in {"loss": total.detach(), **reported}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
@@ -176,14 +186,21 @@ class TorchLearner:
     def _collate(self, samples: Sequence[Sample], indices: Sequence[int]) -> MicroBatch:
         return collate([samples[i] for i in indices], self.device, share=self.share_prompts)
 
-    def _token_logprobs(self, model: nn.Module, forward: Forward, batch: MicroBatch) -> Tensor:
-        """[N] log-probs of the trained tokens; logits exist for one chunk of them at a time."""
+    def _hidden(self, forward: Forward, batch: MicroBatch) -> Tensor:
+        """[N, H] where the trained tokens are predicted."""
+        return forward(batch.ids, batch.layout.positions, batch.layout).index_select(0, batch.predicted_at)
+
+    def _numbers(self, model: nn.Module, hidden: Tensor, batch: MicroBatch) -> Tensor:
+        """[N] log-probs of the trained tokens, or what else is read; logits exist for one chunk of them at a time."""
         count = len(batch.targets)
-        more = (0, rounded(count) - count)  # the head's products too are of few shapes
-        at, targets = (F.pad(x, more) for x in (batch.predicted_at, batch.targets))
-        hidden = forward(batch.ids, batch.layout.positions, batch.layout).index_select(0, at)
-        size = max(1, LOGITS_CHUNK // model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
-        return head_logprobs(model, hidden, targets, self.sampling, size)[:count]
+        more = rounded(count) - count  # the head's products too are of few shapes
+        padded, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(batch.targets, (0, more))
+        return self._read(model, padded, targets, self.sampling, self._chunk)[:count]
+
+    @property
+    def _chunk(self) -> int:
+        """Tokens whose logits exist at a time."""
+        return max(1, LOGITS_CHUNK // self.model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
 
 
 def _add(master: Tensor, gradient: Tensor) -> None:
