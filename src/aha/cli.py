@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aha.errors import RunFailed, UserError
+from aha.errors import RunFailed, Stopped, UserError
 
 app = typer.Typer(
     name="aha",
@@ -307,6 +307,9 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; the same command goes on from the last checkpoint")
         code = 130
+    except Stopped as stopped:
+        _complain(f"stopped: {stopped}; the same command goes on")
+        code = 143
     except UserError as error:
         _complain(str(error))
         code = 2

@@ -23,6 +23,10 @@ class RunFailed(RuntimeError):
     """A run stopped before its planned updates were made; the sentence says why. Exit status 1."""
 
 
+class Stopped(BaseException):
+    """A run was asked to end and did. Not an Exception: no handler of faults may take it for one."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A half-sentence that points from an unknown `name` to the nearest known one, e.g. `; did you mean 'task'?`."""
     options = sorted(known)

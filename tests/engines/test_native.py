@@ -217,10 +217,10 @@ LONG = [
 @pytest.mark.parametrize("kernels", [True, False])
 def test_a_shared_prompt_is_read_as_a_copied_one(arch: Path, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups of shared prompts come, end, and leave holes among the shared ones; some rows have none."""
-    expected = engine_of(arch, 6).generate(LONG, SAMPLING)
-    monkeypatch.setattr("aha.engines.native.prefill.SHARED_FROM", 20)
     if not kernels:
         monkeypatch.setattr("aha.models.kernels.fused.library", lambda: None)
+    expected = engine_of(arch, 6).generate(LONG, SAMPLING)
+    monkeypatch.setattr("aha.engines.native.prefill.SHARED_FROM", 20)
     for slots in (1, 2, 6, 20):
         engine = engine_of(arch, slots)
         assert_same(engine.generate(LONG, SAMPLING), expected)

@@ -136,3 +136,28 @@ def test_the_engine_follows_published_weights_and_long_texts(tiny, monkeypatch: 
     model.load_state_dict(weights)
     fresh = NativeEngine(model, frozenset()).generate(prompts, sampling)
     assert [(c.ids, c.logprobs) for c in after[0]] == [(c.ids, c.logprobs) for c in fresh[0]]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_long_rows_are_seen_whole(tiny, dtype: torch.dtype) -> None:
+    """Prefixes and own texts of more places than attention looks at together."""
+    model = cast_(load(str(tiny("qwen3", max_position_embeddings=4096))).model, dtype)
+    for depth, own in ((0, 700), (600, 5), (513, 300), (256, 256)):
+        generator = torch.Generator().manual_seed(depth)
+        text = torch.randint(0, 250, (depth + own,), generator=generator)
+        forward = Frozen(model)
+        recorder = Recorder(rows([depth + own]))
+        expected = logits(model, forward(text, recorder.positions, recorder))[-1].detach().float()
+        cache = SlotCache(torch.device("cpu"))
+        cache.reserve(recorder.kept, slots=1, places=own + 1, prefixes=int(depth > 0), longest=depth)
+        if depth:
+            cache.write_prefix(recorder.kept, slice(0, depth), 0)
+        cache.write_own(recorder.kept, slice(depth, depth + own), torch.tensor([0]))
+        cache.group([0 if depth else None], depth)
+        at, after = torch.tensor([own - 1]), torch.tensor([depth])
+        cache.begin(at, after, own)
+        assert forward.decoder is not None
+        with torch.no_grad():
+            found = Step(model, forward.decoder)(text[-1:], at, after, cache)[0].float()
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found, expected, atol=TOLERANCE[dtype] * scale, rtol=0)

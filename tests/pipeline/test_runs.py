@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +19,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aha.algorithms.table import ALGORITHMS
 from aha.config import Recipe, override
-from aha.errors import RunFailed, UserError
+from aha.engines.native.engine import NativeEngine
+from aha.errors import RunFailed, Stopped, UserError
+from aha.pipeline import guard
 from aha.pipeline.observer import Silent
 from aha.pipeline.recipes import recipe
 from aha.pipeline.run import run
+from aha.protocols import Weights
 from aha.rewards import table
-from aha.types import Failed, Score, StepMetrics
+from aha.training.learner import TorchLearner
+from aha.types import Failed, Sampling, Score, StepMetrics
 from tiny_models import TinyFactory
 
 SMALL = [
@@ -164,21 +172,119 @@ def test_failing_rewards_stop_the_run(tiny: TinyFactory, tmp_path: Path, monkeyp
     assert noted["state"] == "failed" and "on holiday" in noted["reason"]
 
 
-def test_a_wrongly_published_weight_stops_the_run(
-    tiny: TinyFactory, tmp_path: Path, lucky: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from aha.engines.native.engine import NativeEngine
+def stale(model: torch.nn.Module, weights: Weights) -> Weights:
+    """One tensor stays what it was."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    return {**weights, name: dict(model.state_dict())[name].clone()}
 
+
+def transposed(_: torch.nn.Module, weights: Weights) -> Weights:
+    """A square one is laid down the other way."""
+    name = next(n for n, w in weights.items() if n.endswith("o_proj.weight") and w.shape[0] == w.shape[1])
+    return {**weights, name: weights[name].T.contiguous()}
+
+
+@pytest.mark.parametrize("fault", [stale, transposed])
+def test_a_wrongly_published_weight_stops_the_run(
+    tiny: TinyFactory, tmp_path: Path, lucky: None, monkeypatch: pytest.MonkeyPatch, fault: Callable[..., Weights]
+) -> None:
     publish = NativeEngine.publish
 
-    def stale(self: NativeEngine, weights: dict[str, torch.Tensor], version: int) -> None:
-        name = "model.layers.0.mlp.up_proj.weight"
-        kept = {name: dict(self.model.state_dict())[name].clone()} if version else {}
-        publish(self, {**weights, **kept}, version)
+    def faulty(self: NativeEngine, weights: Weights, version: int) -> None:
+        publish(self, fault(self.model, weights) if version else weights, version)
 
-    monkeypatch.setattr(NativeEngine, "publish", stale)
+    monkeypatch.setattr(NativeEngine, "publish", faulty)
     with pytest.raises(RunFailed, match="step 2: engine and learner disagree"):
+        run(small(tiny, architecture="llama"), tmp_path / "run")
+    lines = steady(tmp_path / "run" / "stages" / "01-zero" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [1], "caught before the next update"
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.7}, {"top_p": 0.8}, {"top_k": 20}])
+def test_another_distribution_on_one_side_stops_the_run(
+    tiny: TinyFactory, tmp_path: Path, lucky: None, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """The engine tempers or truncates, and the learner was not told."""
+    stream = NativeEngine.stream
+
+    def other(self: NativeEngine, prompts: Any, sampling: Sampling) -> Any:
+        return stream(self, prompts, replace(sampling, **change))
+
+    made = small(tiny)
+    run(override(made, [f"rollouts.{name}={value}" for name, value in change.items()] + ["steps=1"]), tmp_path / "told")
+    monkeypatch.setattr(NativeEngine, "stream", other)
+    with pytest.raises(RunFailed, match="step 1: engine and learner disagree"):
+        run(made, tmp_path / "run")
+
+
+def test_updates_that_are_not_finite_are_refused_kept_and_end_the_run(
+    tiny: TinyFactory, tmp_path: Path, lucky: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [False]
+    plain = TorchLearner.optim_step
+
+    def sometimes(self: TorchLearner) -> dict[str, float]:
+        if broken[0]:
+            self._master[0].grad.view(-1)[0] = float("nan")
+        return plain(self)
+
+    class BreakAfter(Silent):
+        """The gradients of steps 2 and 3, and of all from the fifth on, are broken."""
+
+        def step(self, metrics: StepMetrics) -> None:
+            broken[0] = metrics.step in (1, 2) or metrics.step >= 4
+
+    monkeypatch.setattr(TorchLearner, "optim_step", sometimes)
+    with pytest.raises(RunFailed, match=r"step 7: the gradient was not finite in 3 steps in a row.*refused/"):
+        run(small(tiny, "steps=9"), tmp_path / "run", BreakAfter())
+    stage = tmp_path / "run" / "stages" / "01-zero"
+    refused = [line["step"] for line in steady(stage / "metrics.jsonl") if line["update_refused"]]
+    assert refused == [2, 3, 5, 6, 7]
+    kept = json.loads((stage / "refused" / "step-000002.json").read_text())
+    assert {"ids", "loss_mask", "advantages", "behaviour_logprobs"} <= set(kept[0])
+
+
+def test_asked_to_end_it_saves_and_goes_on_later(tiny: TinyFactory, tmp_path: Path, lucky: None) -> None:
+    made = small(tiny, "steps=5", "checkpoint_every=100")
+    run(made, tmp_path / "whole")
+
+    class Asking(Silent):
+        def step(self, metrics: StepMetrics) -> None:
+            if metrics.step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="step 2 is saved"):
+        run(made, tmp_path / "asked", Asking())
+    assert signal.getsignal(signal.SIGTERM) == before
+    one, two = (tmp_path / name / "stages" / "01-zero" for name in ("whole", "asked"))
+    assert json.loads((two / "stage.json").read_text())["state"] == "stopped"
+    run(made, tmp_path / "asked")
+    assert steady(one / "metrics.jsonl") == steady(two / "metrics.jsonl")
+    left, right = weights(one / "model"), weights(two / "model")
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_step_that_takes_too_long_is_left(
+    tiny: TinyFactory, tmp_path: Path, lucky: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked to end in the midst of a step that does not: the step is not waited for, and nothing is lost."""
+    monkeypatch.setattr(guard, "GRACE_S", 0.2)
+    plain = TorchLearner.forward_backward
+
+    def slow(self: TorchLearner, *args: Any, **kwargs: Any) -> dict[str, float]:
+        if self.updates == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(TorchLearner, "forward_backward", slow)
+    began = time.monotonic()
+    with pytest.raises(Stopped, match="did not end in time"):
         run(small(tiny), tmp_path / "run")
+    assert time.monotonic() - began < 25
+    monkeypatch.setattr(TorchLearner, "forward_backward", plain)
+    assert run(small(tiny), tmp_path / "run")["steps"] == 4
 
 
 def test_what_cannot_be_used_is_named(tiny: TinyFactory, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class CountingLearner:
         return {"loss": 0.0, "clipped": 0.0, "gap": 0.0, "kl": 0.0}
 
     def optim_step(self) -> dict[str, float]:
-        return {"grad_norm": 1.0, "lr": 1.0}
+        return {"grad_norm": 1.0, "lr": 1.0, "update_refused": 0.0}
 
 
 @pytest.mark.parametrize("updates", [1, 2])
@@ -125,8 +125,9 @@ def test_denominators_count_what_was_sampled(updates: int) -> None:
     mixed = Graded(PROBLEM, TWO.rollouts_G, TWO.verdicts_G)
     same = Graded(PROBLEM, TWO.rollouts_G, TWO.verdicts_G[:1] * 2)
     learner = CountingLearner()
-    groups, samples, values = learn(loop, learner, [mixed] * 4 + [same] * 4, done=0)  # type: ignore[arg-type]
-    assert len(groups) == 8 and len(samples) == 8
+    learned = learn(loop, learner, [mixed] * 4 + [same] * 4, done=0)  # type: ignore[arg-type]
+    assert len(learned.groups) == 8 and len(learned.samples) == 8
     assert sum(learner.denominators) == 2 * 4 * (3 + 1) and len(learner.denominators) == updates
-    assert values["updates"] == updates and math.isfinite(values["kl"])
-    assert learn(loop, learner, [same], done=0)[1:] == ([], {"updates": 0.0})  # type: ignore[arg-type]
+    assert learned.values["updates"] == updates and math.isfinite(learned.values["kl"])
+    nothing = learn(loop, learner, [same], done=0)  # type: ignore[arg-type]
+    assert not nothing.samples and nothing.values == {"updates": 0.0}

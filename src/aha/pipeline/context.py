@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aha.config import Recipe
 from aha.engines.native.engine import NativeEngine
 from aha.models.dialogue import Dialogue
 from aha.models.loading import Loaded
+from aha.pipeline.guard import Stop
 from aha.pipeline.observer import Observer
 from aha.pipeline.run_folder import StageFolder
 from aha.protocols import Task
@@ -16,7 +18,7 @@ from aha.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One stage's surroundings: `start` names the model that it begins from."""
+    """One stage's surroundings: `start` names the model that it begins from; `alive` is called after each phase."""
 
     recipe: Recipe
     runtime: Runtime
@@ -24,6 +26,8 @@ class Context:
     observer: Observer
     task: Task
     start: str
+    stop: Stop
+    alive: Callable[[], None]
 
 
 def dialogue_of(loaded: Loaded, template: str) -> Dialogue:

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from aha.config import PretrainStage
+from aha.errors import Stopped
 from aha.evaluation.evaluate import evaluate
 from aha.models.attention import NAME as ATTENTION
 from aha.models.chat_template import remember_template
@@ -46,8 +47,11 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
     for metrics in supervised(learner, _batches(stage, tokenizer, seed), done, stage.steps):
         context.folder.append(metrics)
         context.observer.step(metrics)
-        if metrics.step % stage.checkpoint_every == 0 or metrics.step == stage.steps:
+        context.alive()
+        if metrics.step % stage.checkpoint_every == 0 or metrics.step == stage.steps or context.stop.asked:
             checkpoint.save(context.folder.checkpoints, metrics.step, learner.state())
+        if context.stop.asked:
+            raise Stopped(f"step {metrics.step} is saved")
     remember_template(tokenizer, context.recipe.template)
     # Half the bytes, and no more than training itself saw: its forward passes ran on these rounded weights.
     save(context.folder.model, learner.model, learner.master_weights(), tokenizer, context.runtime.dtype)

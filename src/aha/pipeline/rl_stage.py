@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from aha.algorithms.setting import Setting
 from aha.algorithms.table import algorithm
 from aha.config import RLStage
 from aha.engines.native.engine import NativeEngine
-from aha.errors import RunFailed
+from aha.errors import RunFailed, Stopped
 from aha.evaluation.evaluate import Evaluation, evaluate
 from aha.models.chat_template import remember_template
 from aha.models.loading import Loaded, load, save
@@ -20,6 +21,7 @@ from aha.training import checkpoint
 from aha.training.critic import ValueLearner
 from aha.training.learner import Optimiser, TorchLearner
 from aha.training.rl import Loop, Step, train
+from aha.training.step_metrics import grows
 from aha.types import Sampling, StepMetrics
 
 SAMPLES_SHOWN = 3
@@ -40,13 +42,22 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     if "before" not in context.folder.evaluation():
         engine.publish(learner.weights(), 0)
         _evaluate(context, loop, engine, "before")
+        context.alive()
+    memory: list[float] = []
     for step in train(loop, learner, engine, done, critic):
+        memory.append(step.metrics.values["memory/rss_gb"])
+        if grows(memory):
+            context.observer.note(f"memory grows: {memory[0]:.2f} GB after the first step, {memory[-1]:.2f} GB now")
+            memory.clear()
         seconds += step.metrics.values["time/step_s"]
         done = step.metrics.step
         _record(context, loop, engine, step)
-        if done % stage.checkpoint_every == 0 or done == stage.steps:
+        context.alive()
+        if done % stage.checkpoint_every == 0 or done == stage.steps or context.stop.asked:
             state = {**learner.state(), "seconds": seconds, "critic": critic.state() if critic else None}
             checkpoint.save(context.folder.checkpoints, done, state)
+        if context.stop.asked:
+            raise Stopped(f"step {done} is saved")
     if done != stage.steps:
         raise RunFailed(f"{done} of {stage.steps} planned steps were made")
     after = _evaluate(context, loop, engine, "after")
@@ -96,6 +107,8 @@ def _record(context: Context, loop: Loop, engine: NativeEngine, step: Step) -> N
         figures = _run_evaluation(loop, engine, stage.evaluation.every_problems, stage.evaluation.every_samples).figures
         numbers = {f"eval/{name}": value for name, value in figures.items() if isinstance(value, float)}
         metrics = StepMetrics(metrics.step, {**metrics.values, **numbers})
+    if step.refused:
+        context.folder.write_json(f"refused/step-{metrics.step:06d}.json", [asdict(s) for s in step.refused])
     if stage.keep_rollouts:
         write_rollouts(context.folder.rollouts, metrics.step, step.groups)
     context.folder.append(metrics)

@@ -5,6 +5,7 @@ run(recipe, Path("runs/demo"), observer)
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -18,8 +19,10 @@ import transformers
 
 from aha import __version__, runtime
 from aha.config import PretrainStage, Recipe, RLStage
+from aha.errors import Stopped
 from aha.models.loading import resolve
 from aha.pipeline.context import Context
+from aha.pipeline.guard import stop_requests, watchdog
 from aha.pipeline.observer import Observer, Silent
 from aha.pipeline.pretrain_stage import run_pretrain
 from aha.pipeline.rl_stage import run_rl
@@ -36,7 +39,9 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None) -> dict[str
     runtime.apply(chosen)
     task = make_task(recipe.task, recipe.seed, recipe.task_options)
     folder = RunFolder(out, recipe)
-    try:
+    with contextlib.ExitStack() as held:
+        held.callback(folder.close)
+        stop, alive = held.enter_context(stop_requests()), held.enter_context(watchdog(recipe.stuck_after_s))
         folder.write_json("run.json", describe(recipe, chosen))
         folder.event("start", recipe=recipe.name)
         models = {"base": resolve(recipe.model)}
@@ -58,19 +63,20 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None) -> dict[str
                 name=name, kind=stage.kind, state="running", planned_steps=stage.steps, inputs=inputs, result=None,
                 reason=None,
             )  # fmt: skip
-            context = Context(recipe, chosen, stage_folder, observer, task, start)
+            context = Context(recipe, chosen, stage_folder, observer, task, start, stop, alive)
             result = _guarded(context, stage)
             stage_folder.set_state(state="finished", result=result)
             folder.event("stage finished", stage=name)
         return result
-    finally:
-        folder.close()
 
 
 def _guarded(context: Context, stage: RLStage | PretrainStage) -> dict[str, Any]:
     """Run one stage; what stops it is noted in its stage.json before it goes on up."""
     try:
         return run_rl(context, stage) if isinstance(stage, RLStage) else run_pretrain(context, stage)
+    except Stopped as stopped:
+        context.folder.set_state(state="stopped", reason=str(stopped))
+        raise
     except BaseException as error:
         context.folder.set_state(state="failed", reason=f"{type(error).__name__}: {error}")
         raise

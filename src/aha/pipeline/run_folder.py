@@ -109,6 +109,7 @@ class StageFolder:
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the stage."""
+        (self.path / name).parent.mkdir(exist_ok=True)
         write_text(self.path / name, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
     def set_aside(self) -> Path:

@@ -19,6 +19,7 @@ from aha.algorithms.aggregation import aggregate
 from aha.algorithms.setting import Setting
 from aha.algorithms.table import Algorithm, algorithm
 from aha.config import RLStage
+from aha.errors import RunFailed
 from aha.models.dialogue import Dialogue
 from aha.protocols import Engine, Learner, Task
 from aha.seeds import seed_of
@@ -29,6 +30,7 @@ from aha.training.step_metrics import group_metrics, memory_gb
 from aha.types import Group, Sample, Sampling, StepMetrics
 
 GATE_SAMPLES = 16  # checked before every update
+MOST_REFUSED = 3  # steps in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +85,35 @@ class Step:
 
     metrics: StepMetrics
     groups: tuple[Group, ...]
+    refused: tuple[Sample, ...] = ()  # rows of updates whose gradient was not finite, which changed nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was made of a step's groups."""
+
+    groups: tuple[Group, ...]
+    samples: list[Sample]
+    values: dict[str, float]
+    refused: tuple[Sample, ...] = ()
 
 
 def train(
     loop: Loop, learner: Learner, engine: Engine, first_step: int, critic: Critic | None = None
 ) -> Iterator[Step]:
-    """Steps `first_step` + 1 to the stage's last. Raises RunFailed where a gate or the failure share stops the run."""
+    """Steps `first_step` + 1 to the stage's last. Raises RunFailed where the gate, the share of failed rewards or
+    refused updates stop the run."""
     engine.publish(learner.weights(), first_step)
+    refused = 0
     for done in range(first_step, loop.stage.steps):
-        yield one_step(loop, learner, engine, done, critic)
+        step = one_step(loop, learner, engine, done, critic)
+        yield step
+        refused = refused + 1 if step.refused else 0
+        if refused == MOST_REFUSED:
+            raise RunFailed(
+                f"step {done + 1}: the gradient was not finite in {refused} steps in a row; what they were to learn "
+                "from is kept in the stage's folder, in refused/"
+            )
 
 
 def one_step(loop: Loop, learner: Learner, engine: Engine, done: int, critic: Critic | None = None) -> Step:
@@ -100,7 +122,9 @@ def one_step(loop: Loop, learner: Learner, engine: Engine, done: int, critic: Cr
     graded, lag = collect(loop.collector, engine, done, loop.setting.attempts)
     check_failures(graded, loop.stage.largest_failure_share, done + 1)
     graded_at = time.perf_counter()
-    groups, samples, values = learn(loop, learner, graded, done, critic)
+    memory = {"memory/after_rollout_gb": memory_gb()}
+    learned = learn(loop, learner, graded, done, critic)
+    groups, samples = learned.groups, learned.samples
     described = group_metrics(groups)
     learned_at = time.perf_counter()
     refresh = loop.stage.algorithm.reference_refresh
@@ -120,14 +144,14 @@ def one_step(loop: Loop, learner: Learner, engine: Engine, done: int, critic: Cr
     timing["rollout/tokens_per_s"] = tokens / phases["rollout"]
     if samples:
         timing["learn/tokens_per_s"] = sum(s.n_targets for s in samples) / phases["learn"]
-    return Step(StepMetrics(done + 1, {**described, **values, **timing, "memory/rss_gb": memory_gb()}), groups)
+    values = {**described, **learned.values, **timing, **memory, "memory/rss_gb": memory_gb()}
+    return Step(StepMetrics(done + 1, values), groups, learned.refused)
 
 
 def learn(
     loop: Loop, learner: Learner, graded: list[Graded], done: int, critic: Critic | None = None
-) -> tuple[tuple[Group, ...], list[Sample], dict[str, float]]:
-    """Check the numerics, then make the rollout's updates: its groups, what was trained, and metrics. No signal, no
-    update."""
+) -> Learned:
+    """Check the numerics, then make the rollout's updates. No signal, no update."""
     setting = loop.setting
     drafts = drafted(graded, setting)
     if setting.kl_beta and setting.kl_in == "reward":
@@ -136,7 +160,7 @@ def learn(
     groups, shaped_rows = shaped(graded, drafts, loop.row, setting, loop.stage.rollouts.max_tokens, values)
     samples = list(shaped_rows.values())
     if not samples:
-        return groups, samples, {"updates": 0.0}
+        return Learned(groups, samples, {"updates": 0.0})
     gap = gate.measure(learner, samples[:: max(1, len(samples) // GATE_SAMPLES)][:GATE_SAMPLES])
     gate.check(gap, loop.dtype, done + 1)
     if setting.kl_beta and setting.kl_in == "loss":
@@ -148,12 +172,14 @@ def learn(
     scored = sum(a is not None for group in trained for a in group.advantages_G)
     found: dict[str, float] = {"gap/largest": gap.largest}
     parts = _parts(samples, loop.stage.algorithm.updates_per_rollout, seed_of(loop.seed, done, -1))
+    refused: list[Sample] = []
     for part in parts:
         share = max(len(part), round(scored * len(part) / len(samples)))
         found |= _update(loop, learner, part, share)
+        refused += part if found["update_refused"] else []
     if critic is not None and values is not None:
         found |= critic.learn(graded, drafts, values, setting, loop.stage.rollouts.max_tokens)
-    return groups, samples, {**found, "updates": float(len(parts))}
+    return Learned(groups, samples, {**found, "updates": float(len(parts))}, tuple(refused))
 
 
 def _with_reference(learner: Learner, drafts: Mapping[Place, Sample]) -> dict[Place, Sample]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import psutil
 
 from aha.evaluation.responses import response_metrics
 from aha.types import Group, Score
+
+WINDOW = 200  # steps over which memory is watched
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -34,6 +37,19 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     logprobs = [lp for r in rollouts for lp in r.completion.logprobs]
     values["entropy"] = -sum(logprobs) / len(logprobs)  # unbiased: the mean surprise of what was sampled
     return values
+
+
+def grows(memory: Sequence[float]) -> bool:
+    """True where memory has grown without rest: in each fifth of the last `WINDOW` steps, and by a tenth in all.
+
+    >>> grows([1 + 0.01 * i for i in range(WINDOW)]), grows([1.0] * WINDOW), grows([1.0, 9.0])
+    (True, False, False)
+    """
+    if len(memory) < WINDOW:
+        return False
+    part = WINDOW // 5
+    means = [sum(memory[i : i + part]) / part for i in range(len(memory) - WINDOW, len(memory), part)]
+    return all(b > a for a, b in itertools.pairwise(means)) and means[-1] > 1.1 * means[0]
 
 
 def memory_gb() -> float:

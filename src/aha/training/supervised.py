@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
+from aha.errors import RunFailed
 from aha.protocols import Learner
 from aha.training.batch import MicroBatch
 from aha.types import Sample, StepMetrics
+
+MOST_REFUSED = 3  # steps in a row
 
 
 def next_token_loss(logprobs: Tensor, batch: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -30,7 +33,9 @@ def whole_text(ids: Sequence[int]) -> Sample:
 def supervised(
     learner: Learner, batches: Callable[[int], Sequence[Sample]], first_step: int, total_steps: int
 ) -> Iterator[StepMetrics]:
-    """Train from `first_step` to `total_steps`, yielding the metrics of each update."""
+    """Train from `first_step` to `total_steps`, yielding the metrics of each update. Raises RunFailed where the
+    gradient is not finite three times in a row."""
+    refused = 0
     for step in range(first_step, total_steps):
         started = time.perf_counter()
         samples = batches(step)
@@ -42,3 +47,6 @@ def supervised(
             step + 1,
             {"loss": sums["loss"] / targets, "tokens": float(targets), "tokens_per_s": targets / seconds, **stepped},
         )
+        refused = refused + 1 if stepped["update_refused"] else 0
+        if refused == MOST_REFUSED:
+            raise RunFailed(f"step {step + 1}: the gradient was not finite in {refused} steps in a row")

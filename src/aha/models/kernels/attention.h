@@ -178,6 +178,7 @@ void attention_backward(const T *g, const T *q, const T *k, const T *v, const T 
                     const i64 token = i / shared;
                     const float sum = logsum[first + token * h.queries + i % shared];
                     float delta = 0;
+#pragma omp simd reduction(+ : delta)
                     for (i64 j = i * value_width; j < (i + 1) * value_width; j++) delta += given[j] * result[j];
                     for (i64 t = 0; t < b.width; t++) {
                         x[t] = fast_exp(x[t] - sum);

@@ -175,11 +175,13 @@ void sample(const T *logits, float temperature, const float *uniform, i64 *token
         for (i64 r = 0; r < rows; r++) {
             const T *row = logits + r * size;
             float most = get(row[0]);
+#pragma omp simd reduction(max : most)
             for (i64 j = 0; j < size; j++) most = std::max(most, get(row[j]));
             float total = 0;
             for (i64 b = 0; b < i64(sums.size()); b++) {
                 const i64 end = std::min(size, (b + 1) * BLOCK);
                 float sum = 0;
+#pragma omp simd reduction(+ : sum)
                 for (i64 j = b * BLOCK; j < end; j++) {
                     const float x = (get(row[j]) - most) / temperature;
                     p[j] = x < -87.0f ? 0.0f : fast_exp(x);

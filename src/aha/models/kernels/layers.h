@@ -8,6 +8,7 @@ namespace {
 template <typename T>
 inline float inverse_rms(const T *x, i64 size, float eps) {
     float sum = 0;
+#pragma omp simd reduction(+ : sum)
     for (i64 j = 0; j < size; j++) sum += get(x[j]) * get(x[j]);
     return 1.0f / std::sqrt(sum / float(size) + eps);
 }
@@ -17,6 +18,7 @@ template <typename T, typename G>
 inline void norm_backward_row(const G *__restrict__ g, const T *__restrict__ x, const T *__restrict__ w, float s,
                               i64 size, float *__restrict__ dx, float *__restrict__ of_weight) {
     float dot = 0;
+#pragma omp simd reduction(+ : dot)
     for (i64 j = 0; j < size; j++) {
         const float gx = g[j] * get(x[j]);
         of_weight[j] += gx * s;

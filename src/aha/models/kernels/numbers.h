@@ -33,18 +33,29 @@ inline void put(bf16 &x, float value) {  // to the nearest, ties to even
     x.bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// a b + c, rounded once. The compiler joins none of its own (-ffp-contract=off) and reorders nothing but the sums that are
+// marked: it has two versions of many loops, for memory that may overlap and for memory that does not, decides between
+// them by addresses, and they have to round alike, or the same numbers would not always have the same result.
+inline float multiply_add(float a, float b, float c) {
+#if defined(__FP_FAST_FMAF)
+    return std::fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
 // exp in vector registers: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; within 2 units in the last place.
 inline float fast_exp(float x) {
     x = std::min(std::max(x, -87.0f), 88.0f);
     const float n = std::nearbyint(x * 1.44269504088896341f);
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    const float r = multiply_add(n, 2.12194440e-4f, multiply_add(n, -0.693359375f, x));
     float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
+    p = multiply_add(p, r, 1.3981999507e-3f);
+    p = multiply_add(p, r, 8.3334519073e-3f);
+    p = multiply_add(p, r, 4.1665795894e-2f);
+    p = multiply_add(p, r, 1.6666665459e-1f);
+    p = multiply_add(p, r, 5.0000001201e-1f);
+    p = multiply_add(p * r, r, r) + 1.0f;
     const int32_t bits = (int32_t(n) + 127) << 23;
     float power;
     std::memcpy(&power, &bits, 4);

@@ -3,7 +3,7 @@
 
 #include "numbers.h"
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__) || defined(__FMA__)
 #include <immintrin.h>
 #endif
 
@@ -44,7 +44,15 @@ struct FloatRows {
     inline floats at(i64 k, i64 column, i64, int lanes) const {
         return read<floats>(first + k * stride + column, lanes);
     }
-    static inline floats add(floats sum, const float *left, floats right) { return sum + *left * right; }
+    static inline floats add(floats sum, const float *left, floats right) {
+#if defined(__AVX512F__)
+        return (floats)_mm512_fmadd_ps(_mm512_set1_ps(*left), (__m512)right, (__m512)sum);
+#elif defined(__FMA__)
+        return (floats)_mm256_fmadd_ps(_mm256_set1_ps(*left), (__m256)right, (__m256)sum);
+#else
+        return sum + *left * right;
+#endif
+    }
 };
 
 // Of bfloat16, two rows are met at once: a word holds a number of the even row and, above it, one of the odd row.

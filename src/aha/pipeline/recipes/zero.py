@@ -31,7 +31,7 @@ def demo() -> Recipe:
                 rollouts=Rollouts(max_tokens=320),
                 # As in the paper, a rollout is split into minibatches of one update each: two, for its 512 samples.
                 algorithm=AlgorithmChoice(updates_per_rollout=2),
-                optimiser=OptimiserChoice(lr=2e-4, schedule="cosine", final_share=0.15),
+                optimiser=OptimiserChoice(lr=2e-4, schedule="cosine", final_share=0.05),
                 evaluation=EvaluationChoice(problems=250, samples=16, every=10),
                 checkpoint_every=5,
             )
