@@ -120,7 +120,7 @@ def test_a_claim_is_true_where_it_is(a: int, operator: str, b: int, off: int, sp
 @given(st.text(alphabet="0123456789+-*/()= .,^x等\n", max_size=80))
 def test_claims_never_crash_and_stand_in_the_text(text: str) -> None:
     for claim, _ in claims(text):
-        assert claim in text
+        assert claim in text.replace("x", "*")  # a cross between numbers is read as one
 
 
 @pytest.mark.parametrize(
