@@ -50,13 +50,13 @@ class Step:
         layers = self._decoder.layers
         self._layers = [dataclasses.replace(x, **{name: panels(getattr(x, name)) for name in PANELS}) for x in layers]
         self._head_panels = panels(self._head.weight)
-        self._stores: tuple[object, object] = None, None
+        self._found: tuple[object, object] = None, None  # the stores that are noted
 
     def __call__(self, ids: Tensor, own: Tensor, depth: Tensor, cache: SlotCache) -> Tensor:
         """Logits [n, V] of the next token of rows 0..n-1, whose last tokens are `ids`, in their own places `own` after
         `depth` shared ones."""
         d = self._decoder
-        if self._stores != (id(cache.store), id(cache.prefixes)):
+        if self._found[0] is not cache.store or self._found[1] is not cache.prefixes:
             self._find(cache)
         if cache.reach > self._positions:
             self._rotations(cache.reach)
@@ -80,7 +80,7 @@ class Step:
         sizes = [len(layers), hidden, inner, self._head.out_features, *d.heads, places, prefix_places]
         self._shape = np.array(sizes, dtype=np.int64)
         self._point()
-        self._stores = id(cache.store), id(cache.prefixes)
+        self._found = cache.store, cache.prefixes
 
     def _point(self) -> None:
         d = self._decoder
