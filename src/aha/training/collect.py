@@ -44,11 +44,11 @@ def collect(collector: Collector, engine: Engine, done: int, attempts: int) -> t
     """
     wanted = collector.stage.rollouts.questions
     if attempts == 1:
-        return _attempt(collector, engine, done, range(wanted))
+        return _attempt(collector, engine, done)
     found: list[Graded] = []
     lag = 0.0
     for attempt in range(attempts):
-        sampled, waited = _attempt(collector, engine, done * attempts + attempt, range(wanted))
+        sampled, waited = _attempt(collector, engine, done * attempts + attempt)
         lag += waited
         room = wanted - sum(g.trained for g in found)
         for group in sampled:
@@ -60,13 +60,13 @@ def collect(collector: Collector, engine: Engine, done: int, attempts: int) -> t
     return found, lag
 
 
-def _attempt(collector: Collector, engine: Engine, number: int, places: range) -> tuple[list[Graded], float]:
+def _attempt(collector: Collector, engine: Engine, number: int) -> tuple[list[Graded], float]:
     """A group for each question of rollout `number`."""
     r = collector.stage.rollouts
-    problems = [collector.task.problem("train", number * r.questions + place) for place in places]
+    problems = [collector.task.problem("train", number * r.questions + place) for place in range(r.questions)]
     prompts = [
         Prompt(collector.dialogue.prompt(problem), r.group, seed_of(collector.seed, number, place))
-        for place, problem in zip(places, problems, strict=True)
+        for place, problem in enumerate(problems)
     ]
     sampled_at = 0.0
 
