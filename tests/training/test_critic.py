@@ -16,10 +16,19 @@ from aha.models.templates import parse
 from aha.training.batch import collate
 from aha.training.critic import ValueLearner, value_loss
 from aha.training.learner import Optimiser
-from aha.training.shaping import Graded, drafted
+from aha.training.shaping import Graded, drafted, token_advantages
 from aha.types import Completion, Message, Problem, Rollout, Sample, Score, Verdict
 
 PROBLEM = Problem("p", "t", (Message("user", "?"),), "")
+
+
+def taught(critic: ValueLearner, groups: list[Graded], setting: Setting) -> dict[str, float]:
+    """One update, as the loop makes it."""
+    drafts = drafted(groups, setting)
+    values = dict(zip(drafts, critic.logprobs(list(drafts.values())), strict=True))
+    errors = token_advantages(groups, drafts, setting, 10, values)
+    rows = [replace(s, advantages=errors[p], behaviour_logprobs=values[p]) for p, s in drafts.items()]
+    return critic.learn(rows, setting.critic_clip)
 
 
 def critic_of(folder: Path, lr: float = 1e-2, dtype: torch.dtype = torch.float32) -> ValueLearner:
@@ -48,8 +57,7 @@ def test_it_learns_the_returns(tiny, dtype: torch.dtype) -> None:
         assert all(value == 0 for row in first for value in row), "it begins with no opinion"
         losses = []
         for _ in range(40):
-            values = dict(zip(drafts, critic.logprobs(list(drafts.values())), strict=True))
-            losses.append(critic.learn(groups, drafts, values, setting, 10)["critic/loss"])
+            losses.append(taught(critic, groups, setting)["critic/loss"])
         assert losses[0] == pytest.approx((3 + 2) * 2 / (14 * 2), rel=0.02), "half of the mean square of the returns"
         assert losses[-1] < 0.2 * losses[0]
         last = dict(zip(drafts, critic.logprobs(list(drafts.values())), strict=True))
@@ -79,8 +87,7 @@ def test_it_resumes(tiny) -> None:
 
     def learn(critic: ValueLearner, times: int) -> list[tuple[float, ...]]:
         for _ in range(times):
-            values = dict(zip(drafts, critic.logprobs(list(drafts.values())), strict=True))
-            critic.learn(groups, drafts, values, setting, 10)
+            taught(critic, groups, setting)
         return critic.logprobs(list(drafts.values()))
 
     one = critic_of(tiny("llama"))

@@ -6,17 +6,14 @@ It is a learner like the policy's, of the same architecture, with one number a t
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from aha.algorithms.setting import Setting
 from aha.training.batch import MicroBatch
 from aha.training.learner import Optimiser, TorchLearner
-from aha.training.shaping import Graded, Place, token_advantages
 from aha.types import Sample, Sampling
 
 
@@ -32,19 +29,10 @@ class ValueLearner(TorchLearner):
         model.set_output_embeddings(head)
         super().__init__(model, optimiser, dtype=dtype, micro_batch_tokens=micro_batch_tokens, read=_values)
 
-    def learn(
-        self,
-        graded: Sequence[Graded],
-        drafts: Mapping[Place, Sample],
-        values: Mapping[Place, Sequence[float]],
-        setting: Setting,
-        max_tokens: int,
-    ) -> dict[str, float]:
-        """One update towards the returns of `drafts`, whose values were `values`."""
-        errors = token_advantages(graded, drafts, setting, max_tokens, values)
-        rows = [replace(s, advantages=errors[p], behaviour_logprobs=tuple(values[p])) for p, s in drafts.items()]
-        targets = sum(s.n_targets for s in rows)
-        sums = self.forward_backward(rows, functools.partial(value_loss, clip=setting.critic_clip), float(targets))
+    def learn(self, samples: Sequence[Sample], clip: float) -> dict[str, float]:
+        """One update towards the returns of `samples`, whose streams are those of `value_loss`."""
+        targets = sum(s.n_targets for s in samples)
+        sums = self.forward_backward(samples, functools.partial(value_loss, clip=clip), float(targets))
         stepped = self.optim_step()
         return {"critic/loss": sums["loss"] / targets, "critic/grad_norm": stepped["grad_norm"]}
 

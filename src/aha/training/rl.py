@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from aha.algorithms.aggregation import aggregate
@@ -25,7 +25,7 @@ from aha.protocols import Engine, Learner, Task
 from aha.seeds import seed_of
 from aha.training import gate
 from aha.training.collect import Collector, check_failures, collect
-from aha.training.shaping import Graded, Place, corrected, drafted, shaped
+from aha.training.shaping import Graded, Place, corrected, drafted, shaped, token_advantages
 from aha.training.step_metrics import group_metrics, memory_gb
 from aha.types import Group, Sample, Sampling, StepMetrics
 
@@ -67,15 +67,9 @@ class Critic(Protocol):
         """The value before each trained token of every sample; 0 on the others."""
         ...
 
-    def learn(
-        self,
-        graded: Sequence[Graded],
-        drafts: Mapping[Place, Sample],
-        values: Mapping[Place, Sequence[float]],
-        setting: Setting,
-        max_tokens: int,
-    ) -> dict[str, float]:
-        """One update towards the returns of `drafts`; metrics."""
+    def learn(self, samples: Sequence[Sample], clip: float) -> dict[str, float]:
+        """One update towards the returns of `samples`, whose `behaviour_logprobs` are the values before, and whose
+        `advantages` are how far those were off; metrics."""
         ...
 
 
@@ -166,8 +160,8 @@ def learn(
     if setting.kl_beta and setting.kl_in == "loss":
         samples = learner.with_reference(samples)
     if setting.importance_cap:
-        rows = learner.logprobs(samples)
-        samples = [corrected(s, row, setting.importance_cap) for s, row in zip(samples, rows, strict=True)]
+        logprobs = learner.logprobs(samples)
+        samples = [corrected(s, row, setting.importance_cap) for s, row in zip(samples, logprobs, strict=True)]
     trained = [group for group, it in zip(groups, graded, strict=True) if it.trained]
     scored = sum(a is not None for group in trained for a in group.advantages_G)
     found: dict[str, float] = {"gap/largest": gap.largest}
@@ -178,7 +172,9 @@ def learn(
         found |= _update(loop, learner, part, share)
         refused += part if found["update_refused"] else []
     if critic is not None and values is not None:
-        found |= critic.learn(graded, drafts, values, setting, loop.stage.rollouts.max_tokens)
+        errors = token_advantages(graded, drafts, setting, loop.stage.rollouts.max_tokens, values)
+        rows = [replace(s, advantages=errors[p], behaviour_logprobs=values[p]) for p, s in drafts.items()]
+        found |= critic.learn(rows, setting.critic_clip)
     return Learned(groups, samples, {**found, "updates": float(len(parts))}, tuple(refused))
 
 
