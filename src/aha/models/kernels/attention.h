@@ -7,17 +7,22 @@ namespace {
 
 // Scores [size], a multiple of LANES, become exp(scaling (score - the largest)), scaling > 0; returns their sum, and the
 // largest, scaled.
+template <typename T>
 inline float exponentials(float *__restrict__ p, i64 size, float scaling, float *most) {
-    float largest[LANES], sums[LANES] = {};
-    std::copy_n(p, LANES, largest);
-    for (i64 t = LANES; t < size; t += LANES)
-        for (int i = 0; i < LANES; i++) largest[i] = std::max(largest[i], p[t + i]);
-    for (int i = 1; i < LANES; i++) largest[0] = std::max(largest[0], largest[i]);
-    *most = largest[0] * scaling;
-    for (i64 t = 0; t < size; t += LANES)
-        for (int i = 0; i < LANES; i++) sums[i] += p[t + i] = fast_exp((p[t + i] - largest[0]) * scaling);
-    for (int i = 1; i < LANES; i++) sums[0] += sums[i];
-    return sums[0];
+    floats most_of = read<floats>(p), sums = {};
+    for (i64 t = LANES; t < size; t += LANES) {
+        const floats x = read<floats>(p + t);
+        most_of = x > most_of ? x : most_of;
+    }
+    float largest = most_of[0], sum = 0;
+    for (int i = 1; i < LANES; i++) largest = std::max(largest, most_of[i]);
+    *most = largest * scaling;
+    for (i64 t = 0; t < size; t += LANES) {
+        for (int i = 0; i < LANES; i++) p[t + i] = weight_of<T>((p[t + i] - largest) * scaling);
+        sums += read<floats>(p + t);
+    }
+    for (int i = 0; i < LANES; i++) sum += sums[i];
+    return sum;
 }
 
 // Rows that share a prompt lie side by side: tokens start..end of the stream, of which the first `shared` are the prompt.
@@ -132,7 +137,7 @@ void attention(const T *q, const T *k, const T *v, const Family *families, i64 c
                     float *line = p.data() + i * b.width, most;
                     const i64 token = i / shared;
                     set_unseen(b, token, line, -INFINITY);
-                    total[i] = exponentials(line, b.width, 1, &most);
+                    total[i] = exponentials<T>(line, b.width, 1, &most);
                     set_unseen(b, token, line, 0);
                     logsum[first + token * h.queries + i % shared] = most + std::log(total[i]);
                 }

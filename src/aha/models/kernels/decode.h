@@ -17,23 +17,40 @@ struct Stored {
     }
 };
 
+// Each of `size` numbers, a multiple of LANES, as the sum of two.
+inline void split(const float *from, i64 size, bf16 *high, bf16 *low) {
+#if defined(__AVX512BF16__)
+    for (i64 i = 0; i < size; i += LANES) {
+        const __m512 x = _mm512_loadu_ps(from + i);
+        const __m256bh near = _mm512_cvtneps_pbh(x);
+        const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)near), 16);
+        _mm256_storeu_si256((__m256i *)(high + i), (__m256i)near);
+        _mm256_storeu_si256((__m256i *)(low + i), (__m256i)_mm512_cvtneps_pbh(_mm512_sub_ps(x, (__m512)bits)));
+    }
+#else
+    for (i64 i = 0; i < size; i++) {
+        put(high[i], from[i]);
+        put(low[i], from[i] - get(high[i]));
+    }
+#endif
+}
+
 // out [lines, Dv] = weights [lines, width] times the first `places` values. The weights end with zeros. In bfloat16 they
 // are split into two parts, so that they lose nothing of what the packed attention keeps in float.
-inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<float> at, i64 places, i64 value_width,
+template <typename R>
+inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, const R &values, i64 places, i64 value_width,
                   std::vector<float> &, float *out) {
-    product({weights.data(), width}, lines, rows_of(at.values, value_width), places, value_width, {out, value_width}, false);
+    product({weights.data(), width}, lines, values, places, value_width, {out, value_width}, false);
 }
-inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, Stored<bf16> at, i64 places, i64 value_width,
+template <typename R>
+inline void weigh(const std::vector<float> &weights, i64 lines, i64 width, const R &values, i64 places, i64 value_width,
                   std::vector<bf16> &parts, float *out) {
     const i64 size = lines * width;
     parts.resize(2 * size);
     bf16 *high = parts.data(), *low = high + size;
-    for (i64 i = 0; i < size; i++) {
-        put(high[i], weights[i]);
-        put(low[i], weights[i] - get(high[i]));
-    }
+    split(weights.data(), size, high, low);
     for (const bf16 *part : {high, low})
-        product({part, width}, lines, rows_of(at.values, value_width), places, value_width, {out, value_width}, part == low);
+        product({part, width}, lines, values, places, value_width, {out, value_width}, part == low);
 }
 
 // What a query has seen: exp(score - most) of it, its total, and its sum with the values [Dv].
@@ -61,9 +78,10 @@ struct AllSeen {
 // What a thread needs to attend with some lines: queries of rows and heads that see the same places.
 template <typename T>
 struct Lines {
-    static constexpr i64 TOGETHER = 256;  // places: their scores stay in the first cache
+    static constexpr i64 TOGETHER = 256;          // places: their scores stay in the first cache
+    static constexpr i64 PREPARE_FROM = 2 * TALL;  // lines that pay for rows being prepared
     std::vector<float> p;
-    std::vector<T> parts;
+    std::vector<T> parts, keys, values;
     AllSeen seen, part;
 
     // `seen` of queries [lines, D] and the first `places` of one key head.
@@ -80,16 +98,25 @@ struct Lines {
 
     void look(const T *query, i64 lines, Stored<T> at, i64 width, i64 value_width, i64 places, float scaling,
               AllSeen &to) {
+        const auto key_rows = rows_of(at.keys, at.places), value_rows = rows_of(at.values, value_width);
+        if (lines < PREPARE_FROM) return look(query, lines, key_rows, value_rows, width, value_width, places, scaling, to);
+        look(query, lines, prepared(key_rows, width, up(places, LANES), keys),
+             prepared(value_rows, places, value_width, values), width, value_width, places, scaling, to);
+    }
+
+    template <typename R>
+    void look(const T *query, i64 lines, const R &keys, const R &values, i64 width, i64 value_width, i64 places,
+              float scaling, AllSeen &to) {
         const i64 size = up(places, LANES);
         p.resize(lines * size);
-        product({query, width}, lines, rows_of(at.keys, at.places), width, size, {p.data(), size}, false);
+        product({query, width}, lines, keys, width, size, {p.data(), size}, false);
         for (i64 i = 0; i < lines; i++) {
             float *line = p.data() + i * size;
             std::fill(line + places, line + size, -INFINITY);
-            to.total[i] = exponentials(line, size, scaling, &to.most[i]);
+            to.total[i] = exponentials<T>(line, size, scaling, &to.most[i]);
             std::fill(line + places, line + size, 0.0f);
         }
-        weigh(p, lines, size, at, places, value_width, parts, to.sum.data());
+        weigh(p, lines, size, values, places, value_width, parts, to.sum.data());
     }
 };
 

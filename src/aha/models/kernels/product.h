@@ -94,6 +94,19 @@ struct PairedRows : Pairs {
     inline words at(i64 k, i64 column, i64, int) const { return read<words>(first + k * columns + 2 * column); }
 };
 
+// The same rows, cheaper to read for a product with many rows on the left: those of bfloat16 paired, in `to`.
+inline FloatRows prepared(const FloatRows &rows, i64, i64, std::vector<float> &) { return rows; }
+inline PairedRows prepared(const HalfRows &rows, i64 inner, i64 columns, std::vector<bf16> &to) {
+    const i64 width = up(columns, LANES);
+    to.resize(up(inner, 2) * width);
+    for (i64 k = 0; k < inner; k += 2)
+        for (i64 column = 0; column < columns; column += LANES) {
+            const words pairs = rows.at(k, column, inner, int(std::min<i64>(LANES, columns - column)));
+            std::memcpy(to.data() + k * width + 2 * column, &pairs, sizeof pairs);
+        }
+    return {to.data(), width};
+}
+
 inline FloatRows rows_of(const float *first, i64 stride) { return {first, stride}; }
 inline HalfRows rows_of(const bf16 *first, i64 stride) { return {first, stride}; }
 
