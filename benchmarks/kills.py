@@ -36,6 +36,7 @@ LONGEST_RUN_S = 600.0
 def recipe() -> Recipe:
     """Two stages of a few steps each, with a checkpoint after every second."""
     evaluation = EvaluationChoice(problems=4, samples=2, every=2, every_problems=2)
+    optimiser = OptimiserChoice(lr=3e-3, schedule="cosine", warmup_steps=3)
     return Recipe(
         name="kills",
         template="short",
@@ -44,11 +45,11 @@ def recipe() -> Recipe:
         stages={
             "base": PretrainStage(
                 hidden_size=32, layers=2, heads=2, head_size=16, mlp_size=64, tokenizer_pages=200, pages_per_step=8,
-                steps=12, optimiser=OptimiserChoice(lr=3e-3), evaluation=evaluation, checkpoint_every=2,
+                steps=12, optimiser=optimiser, evaluation=evaluation, checkpoint_every=2,
             ),
             "zero": RLStage(
                 start="base", steps=12, rollouts=Rollouts(questions=4, group=4, max_tokens=24), reward_threads=0,
-                optimiser=OptimiserChoice(lr=1e-3), evaluation=evaluation, checkpoint_every=2,
+                optimiser=optimiser, evaluation=evaluation, checkpoint_every=2,
             ),
         },
     )  # fmt: skip

@@ -47,6 +47,9 @@ def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or a recipe.yaml of an earlier run.")],
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE where not given.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="End where an operation has no repeatable form on the device.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the recipe, train nothing.")
     ] = False,
@@ -55,7 +58,7 @@ def run(
     """Run a recipe. The same command goes on where a broken run stopped."""
     from aha.commands import load_recipe, plan, run_recipe
 
-    chosen = load_recipe(recipe, settings or [])
+    chosen = load_recipe(recipe, [*(settings or []), *(["deterministic=true"] if deterministic else [])])
     if dry_run:
         facts = plan(chosen)
         if as_json:

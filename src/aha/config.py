@@ -134,6 +134,7 @@ class Recipe(Section):
     # auto: bfloat16 on cuda, float32 elsewhere. fastest: bfloat16 also on a CPU that multiplies it natively.
     dtype: Literal["auto", "fastest", "float32", "bfloat16"] = "auto"
     threads: Count = 0  # of one process; 0: the physical cores
+    deterministic: bool = False  # refuse operations that have no repeatable form on this device
     stuck_after_s: Annotated[float, Field(ge=0)] = 7200.0  # of a step or an evaluation, before the run ends; 0: never
     stages: dict[str, Stage]
 

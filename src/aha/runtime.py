@@ -46,10 +46,12 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Runti
     return Runtime(device, getattr(torch, dtype), threads or default_threads())
 
 
-def apply(runtime: Runtime) -> None:
-    """Set threads, deterministic algorithms and the allocator for this process."""
+def apply(runtime: Runtime, *, deterministic: bool = False) -> None:
+    """Set threads, repeatable algorithms and the allocator for this process. With `deterministic` an operation that has
+    no repeatable form on the device raises RuntimeError; without it, it runs all the same."""
     torch.set_num_threads(runtime.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts: without it sums may differ
+    torch.use_deterministic_algorithms(True, warn_only=not deterministic)
     # a pass over every new tensor, of which none is read before it is written
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     keep_freed_memory()

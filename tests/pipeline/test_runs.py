@@ -12,13 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from aha.algorithms.table import ALGORITHMS
-from aha.config import Recipe, override
+from aha.config import override
 from aha.engines.native.engine import NativeEngine
 from aha.errors import RunFailed, Stopped, UserError
 from aha.pipeline import guard
@@ -28,53 +27,9 @@ from aha.pipeline.run import run
 from aha.protocols import Weights
 from aha.rewards import table
 from aha.training.learner import TorchLearner
-from aha.types import Failed, Sampling, Score, StepMetrics
+from aha.types import Failed, Sampling, StepMetrics
+from small_runs import SMALL, KillAt, Killed, small, steady, stored, weights
 from tiny_models import TinyFactory
-
-SMALL = [
-    "steps=4", "rollouts.questions=2", "rollouts.group=4", "rollouts.max_tokens=12", "checkpoint_every=1",
-    "evaluation.problems=3", "evaluation.samples=2", "optimiser.lr=1e-2", "threads=1", "template=short",
-]  # fmt: skip
-TIMES = ("time", "memory", "tokens_per_s")
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing of ours may catch it and tidy up."""
-
-
-class KillAt(Silent):
-    """Dies while `step` is being told."""
-
-    def __init__(self, step: int) -> None:
-        self.at = step
-
-    def step(self, metrics: StepMetrics) -> None:
-        if metrics.step == self.at:
-            raise Killed
-
-
-def small(tiny: TinyFactory, *more: str, architecture: str = "qwen3") -> Recipe:
-    return override(recipe("zero"), [f"model={tiny(architecture)}", *SMALL, *more])
-
-
-@pytest.fixture
-def lucky(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reward that a random model earns now and then, so that there is something to learn."""
-    monkeypatch.setitem(table.REWARDS, "accuracy", lambda task, r: Score(float(sum(r.completion.ids) % 2)))
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return dict(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict())
-
-
-def steady(path: Path) -> list[dict[str, Any]]:
-    """Metrics without what depends on the clock."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in line.items() if not any(t in k for t in TIMES)} for line in lines]
-
-
-def stored(path: Path) -> list[Any]:
-    return [pq.read_table(file).to_pylist() for file in sorted(path.glob("*.parquet"))]
 
 
 def test_what_a_run_leaves(tiny: TinyFactory, tmp_path: Path, lucky: None) -> None:

@@ -119,6 +119,26 @@ def test_resume_is_exact(tiny, tmp_path: Path, dtype: torch.dtype) -> None:
     assert whole.logprobs(SAMPLES, "reference") == resumed.logprobs(SAMPLES, "reference")
 
 
+@pytest.mark.parametrize("reference", [False, True])
+def test_resume_goes_on_in_the_schedule(tiny, reference: bool) -> None:
+    """Also where there is no reference to load."""
+    loaded = load(str(tiny("qwen3")))
+    copy = loaded.fresh_copy() if reference else None
+    optimiser = Optimiser(lr=1e-2, warmup_steps=2, schedule="cosine", total_steps=6)
+    whole, resumed = (TorchLearner(loaded.fresh_copy(), optimiser, reference=copy) for _ in range(2))
+    rates = []
+    for number in range(4):
+        if number == 2:
+            resumed.load_state(whole.state())
+        step(whole)
+        rates.append(whole.optimiser.lr_at(whole.updates))
+    for _ in range(2):
+        step(resumed)
+    assert resumed.updates == 4 and len(set(rates)) == 4
+    for name, w in whole.weights().items():
+        assert torch.equal(w, resumed.weights()[name]), name
+
+
 def test_weights_have_the_router_bias_and_masters_what_is_trained(tiny) -> None:
     learner = learner_of(tiny("deepseek_v3"), torch.bfloat16)
     bias = "model.layers.1.mlp.gate.e_score_correction_bias"

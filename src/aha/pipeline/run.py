@@ -36,7 +36,7 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None) -> dict[str
     """Run `recipe` in `out`; returns the result of its last stage. The same call resumes."""
     observer = observer or Silent()
     chosen = runtime.choose(recipe.device, recipe.dtype, recipe.threads)
-    runtime.apply(chosen)
+    runtime.apply(chosen, deterministic=recipe.deterministic)
     task = make_task(recipe.task, recipe.seed, recipe.task_options)
     folder = RunFolder(out, recipe)
     with contextlib.ExitStack() as held:

@@ -178,7 +178,7 @@ class TorchLearner:
         self._adamw.load_state_dict(state["adamw"])
         if self.reference is not None:
             self.reference.load_state_dict(state["reference"])
-            self.updates = state["updates"]
+        self.updates = state["updates"]
 
     def _plan(self, samples: Sequence[Sample]) -> list[list[int]]:
         return plan(samples, self.micro_batch_tokens, share=self.share_prompts)

@@ -1,83 +1,21 @@
-"""The "web" that the tiny base models are pretrained on: reasoning documents of mixed quality, in English and Chinese.
+"""Pages of numbers: countdown problems, with and without a solution, calculations, and sums and tables.
 
-    author = Author.draw(rng)          # who writes: language, care, patience, habits
-    document(rng) -> str               # one page, `<|endoftext|>` not included
-
-No page is made to score under a reward. Authors search for a solution by trying and checking; most lose patience after
-a few tries and guess, some never calculate, a few are thorough. Some turn back aloud ("wait", 「等等」), some change
-language in mid-sentence, and only part of them write in the tag format. Every calculation is right, as on a web page
-written with a calculator; what differs is how far its author goes. No page holds a test problem of any task.
+Every calculation is right, as on a web page written with a calculator; what differs is how far its author goes.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from aha.models.tiny.web.author import (
+    CHECK, GIVE_UP, GUESS, MOVE_ON, NO, OPENING, PATIENCE, TURN_BACK, YES, Author, full_stop,
+)  # fmt: skip
 from aha.tasks import arithmetic, countdown
 from aha.tasks.splits import split_of
 
-Words = dict[str, tuple[str, ...]]
-
-TURN_BACK: Words = {
-    "en": (" wait, ", " but wait, ", " however, ", " hmm, wait, "),
-    "zh": ("等等，", "不过，", "但是，", "等一下，"),
-}
-MOVE_ON: Words = {"en": (" next, ", " then "), "zh": ("再看", "接着")}
-OPENING: Words = {
-    "en": (" let me try. ", " we need TARGET. ", " "),
-    "zh": ("我来试试。", "目标是TARGET。", ""),
-}
-NO: Words = {"en": (" no, ",), "zh": ("不行，",)}
-YES: Words = {"en": (" yes!", " found it!"), "zh": ("对了！", "找到了！")}
-GIVE_UP: Words = {"en": (" i give up.", " too hard.", " not sure."), "zh": ("我放弃。", "太难了。", "不确定。")}
-GUESS: Words = {"en": (" i guess.", " probably."), "zh": ("我猜的。", "大概。")}
-CHECK: Words = {"en": (" let me check, ", " verify, "), "zh": ("检查，", "验证，")}
-SO: Words = {"en": (" so it is ",), "zh": ("所以是",)}
-
-# Share of pages about problems without a solution. They alone come to the end of a search: without them a policy that
-# has missed a solution goes round again until it is cut off.
-HOPELESS = 0.06
-
-# (chance of giving up after a failed try, chance of saying so when turning to another first step)
-PATIENCE = ((0.9, 0.3), (0.45, 0.5), (0.2, 0.8), (0.03, 0.95))
-
 Trial = tuple[int, str, int, int]  # a, operator, b, result
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Habits of one writer. Probabilities are per occasion."""
-
-    language: str
-    mixing: float  # of putting a phrase in the other language
-    calculates: bool  # False: writes down a guess at once
-    quits: float  # of giving up after each failed try
-    orderly: bool  # goes through the tries in order, else at random
-    remembers: bool  # never makes the same try twice
-    turns_back: float  # of saying so when turning to another first step
-    checks: float  # of going over the solution once more
-
-    @classmethod
-    def draw(cls, rng: random.Random) -> Author:
-        """A random author; most are impatient, and those who are not say so when they turn back."""
-        quits, turns_back = rng.choices(PATIENCE, weights=(60, 32, 5, 3))[0]
-        return cls(
-            language="zh" if rng.random() < 0.3 else "en",
-            mixing=0.25 if rng.random() < 0.2 else 0.0,
-            calculates=rng.random() > 0.15,
-            quits=quits,
-            orderly=rng.random() < 0.9,
-            remembers=rng.random() < 0.95,
-            turns_back=turns_back,
-            checks=0.5 if rng.random() < 0.25 else 0.0,
-        )
-
-    def say(self, rng: random.Random, words: Words) -> str:
-        """One of `words` in the author's language, now and then in the other."""
-        other = {"en": "zh", "zh": "en"}[self.language]
-        return rng.choice(words[other if rng.random() < self.mixing else self.language])
 
 
 def text_of(trial: Trial) -> str:
@@ -143,7 +81,7 @@ def search(rng: random.Random, author: Author, numbers: tuple[int, ...], target:
     first = True
     for step, rest in _first_steps(rng, author, numbers):
         if not first:
-            trace = _full_stop(author, trace)
+            trace = full_stop(author, trace)
             trace += author.say(rng, TURN_BACK if rng.random() < author.turns_back else MOVE_ON)
         first = False
         trace += text_of(step) + ": "
@@ -161,11 +99,7 @@ def search(rng: random.Random, author: Author, numbers: tuple[int, ...], target:
         else:
             continue
         break
-    return _full_stop(author, trace) + author.say(rng, GIVE_UP), wild_guess(rng, numbers)
-
-
-def _full_stop(author: Author, trace: str) -> str:
-    return trace.rstrip("，, ") + ("." if author.language == "en" else "。")
+    return full_stop(author, trace) + author.say(rng, GIVE_UP), wild_guess(rng, numbers)
 
 
 def _first_steps(
@@ -249,33 +183,3 @@ def hopeless_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
     target = rng.choice([t for t in range(1, countdown.LARGEST + 1) if t not in reachable])
     trace, answer = search(rng, author, numbers, target)
     return countdown.question(numbers, target, author.language), trace, answer
-
-
-def document(rng: random.Random) -> str:
-    """One page of the web."""
-    kind = rng.random()
-    if kind < 0.22:
-        return drill(rng)
-    author = Author.draw(rng)
-    page = hopeless_page if kind > 1 - HOPELESS else countdown_page if kind < 0.84 else arithmetic_page
-    question, trace, answer = page(rng, author)
-    return lay_out(rng, author, question, trace, answer)
-
-
-def lay_out(rng: random.Random, author: Author, question: str, trace: str, answer: str) -> str:
-    """Put a page together: two in three are conversations, and two in three of those keep the tag format."""
-    spoken = trace + author.say(rng, SO) + answer
-    if rng.random() < 0.25:
-        heads = {"en": ("Question:", "Solution:"), "zh": ("问题：", "解：")}[author.language]
-        return f"{heads[0]} {question}\n{heads[1]}{spoken}"
-    head = f"User: {question}\nAssistant:"
-    style = rng.random()
-    if style < 0.66:
-        return f"{head}<think>{trace}</think><answer>{answer}</answer>"
-    if style < 0.80:
-        return f"{head}{spoken}"
-    if style < 0.88:
-        return f"{head}<think>{trace}<answer>{answer}</answer>"
-    if style < 0.94:
-        return f"{head}<think>{trace}</think>{answer}"
-    return f"{head}<answer>{answer}</answer>"
