@@ -2,7 +2,7 @@
 
     python benchmarks/kills.py [--kills 200] [--seed 0]
 
-The run has every kind of stage that there is: pretraining and RL, with evaluations before and after, on a model that is
+The run has every kind of stage: pretraining, RL, collecting, SFT, a reward model and evaluation, on a model that is
 small enough for hundreds of starts. A start is a fork of a process that has imported everything. Weights, metrics and
 stored rollouts have to be the same to the last bit; whatever a kill left half-written must never have been read.
 """
@@ -26,7 +26,18 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
-from aha.config import EvaluationChoice, OptimiserChoice, PretrainStage, Recipe, RLStage, Rollouts
+from aha.config import (
+    CollectStage,
+    EvaluateStage,
+    EvaluationChoice,
+    OptimiserChoice,
+    PretrainStage,
+    Recipe,
+    RewardModelStage,
+    RLStage,
+    Rollouts,
+    SFTStage,
+)  # fmt: skip
 from aha.pipeline.run import run
 
 CLOCK = ("time", "memory", "tokens_per_s")  # parts of the names of metrics that the clock and the machine decide
@@ -34,8 +45,8 @@ LONGEST_RUN_S = 600.0
 
 
 def recipe() -> Recipe:
-    """Two stages of a few steps each, with a checkpoint after every second."""
-    evaluation = EvaluationChoice(problems=4, samples=2, every=2, every_problems=2)
+    """Stages of a few steps each, with a checkpoint after every second."""
+    evaluation = EvaluationChoice(problems=4, samples=2, max_tokens=16, every=2, every_problems=2)
     optimiser = OptimiserChoice(lr=3e-3, schedule="cosine", warmup_steps=3)
     return Recipe(
         name="kills",
@@ -51,6 +62,19 @@ def recipe() -> Recipe:
                 start="base", steps=12, rollouts=Rollouts(questions=4, group=4, max_tokens=24), reward_threads=0,
                 optimiser=optimiser, evaluation=evaluation, checkpoint_every=2,
             ),
+            "gather": CollectStage(
+                start="zero", questions=150, samples=2, max_tokens=16, least={"repetition": -0.9}, reward_threads=0,
+                decontaminate=20,
+            ),
+            "taught": SFTStage(
+                data=("gather",), epochs=2, batch=32, max_tokens=200, optimiser=optimiser, evaluation=evaluation,
+                checkpoint_every=2,
+            ),
+            "helpful": RewardModelStage(
+                start="zero", data="rules:requests", examples=48, held_back=12, batch=8, optimiser=optimiser,
+                checkpoint_every=2,
+            ),
+            "evaluated": EvaluateStage(models=("zero", "taught"), tasks={"countdown": 4}, samples=2, max_tokens=16),
         },
     )  # fmt: skip
 
@@ -126,8 +150,10 @@ def contents(out: Path) -> dict[str, Any]:
             found[name] = [{k: v for k, v in line.items() if not any(c in k for c in CLOCK)} for line in lines]
         elif file.suffix == ".parquet":
             found[name] = pq.read_table(file).to_pylist()
-        elif file.name in ("evaluation.json", "samples.json"):
+        elif file.name in ("evaluation.json", "samples.json", "table.json"):
             found[name] = json.loads(file.read_text())
+        elif file.name == "data.jsonl":
+            found[name] = file.read_text()
     return found
 
 

@@ -50,6 +50,7 @@ def run(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="End where an operation has no repeatable form on the device.")
     ] = False,
+    begin: Annotated[str, typer.Option("--from", metavar="STAGE", help="Make this stage and all after it again.")] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the recipe, train nothing.")
     ] = False,
@@ -68,9 +69,30 @@ def run(
             _show(facts, as_json)
             console.print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
         return
-    result = run_recipe(chosen, out or Path("runs") / chosen.name, Console(stderr=True) if as_json else console)
+    result = run_recipe(chosen, out or Path("runs") / chosen.name, Console(stderr=True) if as_json else console, begin)
     if as_json:
         _print_json(result)
+
+
+@app.command(rich_help_panel="Train")
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="STAGE", help="The folder of a stage that waits for review.")],
+    export: Annotated[Path | None, typer.Option("--export", metavar="FILE", help="Write what is undecided.")] = None,
+    take: Annotated[Path | None, typer.Option("--import", metavar="FILE", help="Take over its decisions.")] = None,
+    by: Annotated[str, typer.Option(help="Who decided; kept with each decision.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Export conversations for review as JSONL, or import them with decision accept, edit or reject."""
+    from aha.pipeline import review as reviews
+
+    if (export is None) == (take is None):
+        raise UserError("review needs either --export FILE or --import FILE")
+    if export is not None:
+        _show({"rows": reviews.export(folder, export), "file": str(export)}, as_json)
+    if take is not None:
+        if not by:
+            raise UserError("review --import needs --by NAME: who decided is kept with each decision")
+        _show(dict(reviews.take(folder, take, by)), as_json)
 
 
 @app.command(rich_help_panel="Train")

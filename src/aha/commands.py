@@ -10,12 +10,23 @@ import yaml
 from rich.console import Console
 
 from aha import runtime
-from aha.config import PretrainStage, Recipe, override, validate
+from aha.config import (
+    CollectStage,
+    EvaluateStage,
+    PretrainStage,
+    Recipe,
+    RewardModelStage,
+    RLStage,
+    SFTStage,
+    Stage,
+    override,
+    validate,
+)  # fmt: skip
 from aha.errors import UserError
 from aha.evaluation.evaluate import evaluate
 from aha.models.loading import load, resolve
 from aha.pipeline import recipes
-from aha.pipeline.context import dialogue_of, engine_of
+from aha.pipeline.context import dialogue_of, engine_of, task_of
 from aha.pipeline.run import run
 from aha.studio.plots import curves_png
 from aha.studio.progress import Display
@@ -42,7 +53,7 @@ def load_recipe(name: str, settings: Sequence[str]) -> Recipe:
 def plan(recipe: Recipe) -> dict[str, Any]:
     """What a run would do, after everything that can be checked without training was checked."""
     chosen = runtime.choose(recipe.device, recipe.dtype, recipe.threads)
-    task = make_task(recipe.task, recipe.seed, recipe.task_options)
+    task = task_of(recipe)
     facts: dict[str, Any] = {"device": chosen.device, "dtype": chosen.dtype_name, "threads": chosen.threads}
     pretrains = isinstance(next(iter(recipe.stages.values())), PretrainStage)
     if not pretrains:
@@ -53,12 +64,24 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             list(dialogue_of(loaded, recipe.template).prompt(task.problem("train", 0)))
         )
     for name, stage in recipe.stages.items():
-        facts[f"{name}.steps"] = stage.steps
-        if not isinstance(stage, PretrainStage):
-            r = stage.rollouts
-            facts[f"{name}.samples"] = stage.steps * r.questions * r.group
-            facts[f"{name}.tokens at most"] = stage.steps * r.questions * r.group * r.max_tokens
+        facts |= {f"{name}.{what}": value for what, value in _size(stage).items()}
     return {**facts, "recipe": recipe.model_dump(mode="json")}
+
+
+def _size(stage: Stage) -> dict[str, int]:
+    """What a stage will make, as far as it is known before."""
+    match stage:
+        case RLStage(steps=steps, rollouts=r):
+            samples = steps * r.questions * r.group
+            return {"steps": steps, "samples": samples, "tokens at most": samples * r.max_tokens}
+        case CollectStage(questions=questions, samples=samples, max_tokens=most):
+            return {"samples": questions * samples, "tokens at most": questions * samples * most}
+        case SFTStage(epochs=epochs) | RewardModelStage(epochs=epochs):
+            return {"epochs": epochs}
+        case EvaluateStage(models=models, tasks=tasks, samples=samples):
+            return {"samples": len(models) * sum(tasks.values()) * samples}
+        case _:
+            return {"steps": stage.steps}
 
 
 class Watcher:
@@ -89,11 +112,11 @@ class Watcher:
         self.display = None
 
 
-def run_recipe(recipe: Recipe, out: Path, console: Console) -> dict[str, Any]:
+def run_recipe(recipe: Recipe, out: Path, console: Console, begin: str = "") -> dict[str, Any]:
     """Run a recipe under a display, then show and report what came of it."""
     watcher = Watcher(console)
     try:
-        result = run(recipe, out, watcher)
+        result = run(recipe, out, watcher, begin)
     finally:
         watcher.close()
     show_run(out, console)

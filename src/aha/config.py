@@ -20,6 +20,9 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
+TaskChoice = str | dict[str, Annotated[float, Field(gt=0)]]  # one task, or several with their shares
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys are refused, nothing changes after it was validated."""
 
@@ -70,32 +73,130 @@ class OptimiserChoice(Section):
     micro_batch_tokens: Positive = 4096
 
 
+class LoRAChoice(Section):
+    """Adapters in place of all weights, by the optional library peft."""
+
+    rank: Positive = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+
+
 class EvaluationChoice(Section):
     """What is evaluated before and after a stage, and every `every` steps (0: only before and after)."""
 
     problems: Positive = 64
     samples: Positive = 16
     temperature: Annotated[float, Field(ge=0)] = 1.0
+    max_tokens: Positive = 512  # of a response, in stages that sample none while they train
     every: Count = 0
     every_problems: Positive = 64
     every_samples: Positive = 1
 
 
+class PreferenceChoice(Section):
+    """A reward model in an RL stage: a problem that says of itself which one it is for gets its score."""
+
+    model: str  # an earlier stage, or a folder that such a stage has made
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    last_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the steps, the last, in which it counts
+
+
 class RLStage(Section):
-    """Reinforcement learning on verifiable rewards."""
+    """Reinforcement learning on verifiable rewards, and on reward models where no rule can check."""
 
     kind: Literal["rl"] = "rl"
     start: str = "base"  # "base" or the name of an earlier stage
+    task: TaskChoice | None = None  # the recipe's where none is given
     steps: Positive = 100
     rewards: dict[str, float] = {"accuracy": 1.0, "format": 1.0}  # DeepSeek-R1 eq. 4: equal weight
+    rewards_of: dict[str, dict[str, float]] = {}  # in place of `rewards`, by task
+    preferences: dict[str, PreferenceChoice] = {}  # by what a problem's `preference` may be: "helpful", "safety"
     rollouts: Rollouts = Rollouts()
     algorithm: AlgorithmChoice = AlgorithmChoice()
     optimiser: OptimiserChoice = OptimiserChoice()
+    lora: LoRAChoice | None = None  # {} is the default rank; null trains all weights
     evaluation: EvaluationChoice = EvaluationChoice()
     checkpoint_every: Positive = 10
     keep_rollouts: bool = True
     reward_threads: Count = 4  # that wait for verifiers beside sampling; 0: rewards run in the loop's own thread
     largest_failure_share: Annotated[float, Field(ge=0, le=1)] = 0.2  # of rewards in one step, before the run stops
+
+
+class SFTStage(Section):
+    """Supervised training on conversations; only responses are learned.
+
+    The paper's: 2 to 3 epochs, batches of 128, 5e-5 falling to a tenth by a cosine (v2, B.4.2).
+    """
+
+    kind: Literal["sft"] = "sft"
+    start: str = "base"
+    data: Annotated[tuple[str, ...], Field(min_length=1)]  # earlier stages that made conversations, or JSONL files
+    task: TaskChoice | None = None  # that is evaluated; the recipe's where none is given
+    epochs: Positive = 2
+    batch: Positive = 128  # conversations an update
+    max_tokens: Positive = 32_768  # longer conversations are left out and counted
+    optimiser: OptimiserChoice = OptimiserChoice(lr=5e-5, schedule="cosine")
+    lora: LoRAChoice | None = None
+    evaluation: EvaluationChoice = EvaluationChoice()
+    checkpoint_every: Positive = 50
+
+
+class CollectStage(Section):
+    """Samples of a model that pass become conversations to learn from: cold start, and rejection sampling.
+
+    `least` has rewards by name with the lowest value that passes; one that abstains passes, one that fails does not.
+    """
+
+    kind: Literal["collect"] = "collect"
+    start: str = "base"
+    task: TaskChoice | None = None
+    questions: Positive = 1024  # of the train split
+    first_question: Count = 0
+    samples: Positive = 4  # of each question
+    keep: Positive = 1  # conversations of each question at most
+    ways: dict[str, float] = {"plain": 1.0}  # how questions are put (pipeline/ways.py), with their shares
+    max_tokens: Positive = 1024
+    temperature: Annotated[float, Field(ge=0)] = 1.0  # v2 B.3.2: 1.0
+    top_k: Count = 0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    slots: Positive = 512
+    least: dict[str, float] = {"accuracy": 1.0, "format": 1.0, "language": 0.9, "repetition": -0.2}
+    examples: tuple[str, ...] = ()  # of the way few-shot: earlier stages that made conversations, or JSONL files
+    refine: str = ""  # a refiner (pipeline/refine.py) that rewrites what passes
+    written: dict[str, Positive] = {}  # conversations that a task writes itself, by task: non-reasoning data
+    also: tuple[str, ...] = ()  # JSONL files of conversations that are added as they are
+    decontaminate: Count = 1000  # test problems of each task that no conversation may share 10 words in a row with
+    review: bool = False  # a person accepts, edits or rejects each conversation (`aha review`) before the stage ends
+    reward_threads: Count = 4
+
+
+class RewardModelStage(Section):
+    """A reward model. The paper's: one epoch, batches of 256, 6e-6, 8,192 tokens (v2, section 3.1)."""
+
+    kind: Literal["reward-model"] = "reward-model"
+    start: str = "base"
+    data: str  # a JSONL file of preferences, or rules:TASK
+    loss: Literal["pairwise", "pointwise"] = "pairwise"
+    reads: Literal["summary", "response"] = "summary"  # the part that is scored
+    examples: Positive = 100_000  # at most
+    held_back: Positive = 1000  # of the test split, that its agreement is measured on
+    epochs: Positive = 1
+    batch: Positive = 256
+    max_tokens: Positive = 8192
+    optimiser: OptimiserChoice = OptimiserChoice(lr=6e-6)
+    checkpoint_every: Positive = 50
+
+
+class EvaluateStage(Section):
+    """Models on tasks, as the paper samples them (v2, D.1: temperature 0.6, top-p 0.95, several samples)."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    models: Annotated[tuple[str, ...], Field(min_length=1)]  # "base", earlier stages, or model:NAME
+    tasks: dict[str, Positive]  # with the number of problems of each
+    samples: Positive = 16
+    temperature: Annotated[float, Field(ge=0)] = 0.6
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    max_tokens: Positive = 1024
+    slots: Positive = 512
 
 
 class PretrainStage(Section):
@@ -117,7 +218,34 @@ class PretrainStage(Section):
     checkpoint_every: Positive = 100
 
 
-Stage = Annotated[RLStage | PretrainStage, Field(discriminator="kind")]
+AnyStage = RLStage | SFTStage | CollectStage | RewardModelStage | EvaluateStage | PretrainStage
+Stage = Annotated[AnyStage, Field(discriminator="kind")]
+
+
+def data_of(stage: AnyStage) -> tuple[str, ...]:
+    """What a stage reads beside its model: conversations or reward models, by earlier stages' names or by paths."""
+    match stage:
+        case SFTStage(data=data):
+            return data
+        case CollectStage(examples=examples):
+            return examples
+        case EvaluateStage(models=models):
+            return models
+        case RLStage(preferences=preferences):
+            return tuple(choice.model for choice in preferences.values())
+        case _:
+            return ()
+
+
+MODEL = "model:"  # before the name of a model that is neither the recipe's nor a stage's
+# What kinds of stages a stage reads beside its model.
+READS: dict[str, tuple[str, ...]] = {
+    "sft": ("collect",),
+    "collect": ("collect",),
+    "rl": ("reward-model",),
+    "evaluate": ("pretrain", "rl", "sft"),
+}
+KINDS = ("rl", "sft", "collect", "reward-model", "evaluate", "pretrain")
 
 
 class Recipe(Section):
@@ -126,7 +254,7 @@ class Recipe(Section):
     name: str
     about: str = ""
     model: str = "tiny"  # an embedded model, a folder or a hub id
-    task: str = "countdown"  # a task's name, or gsm8k:FILE_OR_HUB_ID
+    task: TaskChoice = "countdown"  # a task's name, gsm8k:FILE_OR_HUB_ID, or several with their shares
     task_options: dict[str, Any] = {}
     template: str = "auto"  # how a question is put to the model
     seed: int = 0
@@ -140,11 +268,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _stages_exist(self) -> Recipe:
-        seen = {"base"}
+        made: dict[str, str] = {"base": "pretrain"}  # what comes before, with its kind
         for name, stage in self.stages.items():
-            if isinstance(stage, RLStage) and stage.start not in seen:
-                raise ValueError(f"stage {name!r} starts from {stage.start!r}, which does not come before it")
-            seen.add(name)
+            start = "base" if isinstance(stage, PretrainStage | EvaluateStage) else stage.start
+            if not start.startswith(MODEL) and made.get(start) not in ("rl", "sft", "pretrain"):
+                raise ValueError(f"stage {name!r} starts from {start!r}, which is no model that comes before it")
+            for source in data_of(stage):
+                if source in self.stages and made.get(source) not in READS[stage.kind]:
+                    raise ValueError(f"stage {name!r} reads {source!r}, which does not make that before it")
+            made[name] = stage.kind
         return self
 
 
@@ -171,7 +303,7 @@ def validate(data: Any) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"] if part not in ("rl", "pretrain"))
+        where = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = "there is no such key"
@@ -203,7 +335,8 @@ def _resolve(recipe: Recipe, parts: list[str], data: dict[str, Any]) -> list[str
     raise UserError(f"unknown key {parts[0]!r}{nearest(parts[0], known)}")
 
 
-_FREE = {"task_options", "rewards", "options"}  # mappings whose keys are checked by their readers
+# mappings whose keys are checked by their readers
+_FREE = {"task_options", "rewards", "options", "ways", "least", "written", "rewards_of", "preferences", "tasks"}
 
 
 def _assign(data: dict[str, Any], parts: list[str], value: Any, written: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from aha.types import Completion, Outcome, Problem, Prompt, Sample, Sampling, Split
 
@@ -43,6 +43,15 @@ class Task(Protocol):
 
     def vote_key(self, problem: Problem, answer: str) -> str | None:
         """The equivalence class of `answer` in a vote (cons@k); None where it cannot be read and does not vote."""
+        ...
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """What a task may have beside: responses of its own, as data of a kind that no rule can reward."""
+
+    def response(self, problem: Problem) -> str:
+        """A whole response to `problem` that is fit to be learned."""
         ...
 
 

@@ -49,9 +49,7 @@ def whole(tiny: TinyFactory, tmp_path: Path, lucky: None) -> tuple[Recipe, Path]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
-def test_a_damaged_checkpoint_costs_its_steps_alone(
-    whole: tuple[Recipe, Path], tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_checkpoint_costs_its_steps_alone(whole: tuple[Recipe, Path], tmp_path: Path, damage: str) -> None:
     """Without a reference, with a schedule: what a checkpoint holds is all that an exact resume needs."""
     made, unbroken = whole
     with pytest.raises(Killed):

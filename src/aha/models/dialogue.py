@@ -32,6 +32,15 @@ class Dialogue:
     def read(self, problem: Problem, prompt_ids: tuple[int, ...], completion: Completion) -> Rollout:
         """A completion as a rollout of its problem."""
         text = self.text(completion)
+        return Rollout(problem, prompt_ids, completion, text, parse(text, prefilled=self.opens_thinking(prompt_ids)))
+
+    def opens_thinking(self, prompt_ids: tuple[int, ...]) -> bool:
+        """Whether the template has written `<think>` at the end of a prompt."""
         prompt_end = str(self.tokenizer.decode(list(prompt_ids[-TAIL:]), skip_special_tokens=False))
-        prefilled = prompt_end.rstrip().endswith("<think>")
-        return Rollout(problem, prompt_ids, completion, text, parse(text, prefilled=prefilled))
+        return prompt_end.rstrip().endswith("<think>")
+
+    @property
+    def end(self) -> int:
+        """The token that ends a response: the tokenizer's own, where the model stops at it."""
+        own = self.tokenizer.eos_token_id
+        return int(own) if own in self.eos_ids else min(self.eos_ids)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from aha.config import Recipe
+from aha.config import LoRAChoice, Recipe, TaskChoice
 from aha.engines.native.engine import NativeEngine
 from aha.models.dialogue import Dialogue
 from aha.models.loading import Loaded
@@ -14,11 +15,14 @@ from aha.pipeline.observer import Observer
 from aha.pipeline.run_folder import StageFolder
 from aha.protocols import Task
 from aha.runtime import Runtime
+from aha.tasks.table import make_tasks
+from aha.training.lora import with_lora
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One stage's surroundings: `start` names the model that it begins from; `alive` is called after each phase."""
+    """One stage's surroundings: `start` names the model that it begins from, `data` has the conversations or reward
+    models that it reads, by name; `alive` is called after each phase."""
 
     recipe: Recipe
     runtime: Runtime
@@ -26,13 +30,30 @@ class Context:
     observer: Observer
     task: Task
     start: str
+    data: Mapping[str, str]
     stop: Stop
     alive: Callable[[], None]
+
+
+def task_of(recipe: Recipe, choice: TaskChoice | None = None) -> Task:
+    """The task of a recipe, or another `choice` of a stage, with the recipe's options for it."""
+    choice = recipe.task if choice is None else choice
+    options = recipe.task_options
+    if choice != recipe.task:
+        known = options if isinstance(recipe.task, dict) else {recipe.task: options}
+        options = known.get(choice, {}) if isinstance(choice, str) else {n: o for n, o in known.items() if n in choice}
+    return make_tasks(choice, recipe.seed, options)
 
 
 def dialogue_of(loaded: Loaded, template: str) -> Dialogue:
     """The dialogue of a loaded model under `template`."""
     return Dialogue(loaded.tokenizer, template, loaded.eos_ids)
+
+
+def policy_of(loaded: Loaded, lora: LoRAChoice | None) -> Any:
+    """A copy of the loaded model to train, with adapters where those are asked for."""
+    copy = loaded.fresh_copy()
+    return with_lora(copy, lora.rank, lora.alpha) if lora is not None else copy
 
 
 def engine_of(loaded: Loaded, runtime: Runtime, slots: int) -> NativeEngine:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from aha.algorithms.setting import Setting
@@ -14,8 +13,10 @@ from aha.errors import RunFailed, Stopped
 from aha.evaluation.evaluate import Evaluation, evaluate
 from aha.models.chat_template import remember_template
 from aha.models.loading import Loaded, load, save
-from aha.pipeline.context import Context, dialogue_of, engine_of
-from aha.pipeline.store import examples, write_rollouts
+from aha.pipeline.context import Context, dialogue_of, engine_of, policy_of
+from aha.pipeline.evaluations import evaluate_when
+from aha.pipeline.reward_stage import load_scorer
+from aha.pipeline.store import write_rollouts
 from aha.rewards.compose import find
 from aha.training import checkpoint
 from aha.training.critic import ValueLearner
@@ -24,25 +25,26 @@ from aha.training.rl import Loop, Step, train
 from aha.training.step_metrics import grows
 from aha.types import Sampling, StepMetrics
 
-SAMPLES_SHOWN = 3
-
 
 def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     """Train, or go on from the last checkpoint; returns the stage's result."""
-    for name in stage.rewards:
+    for name in {*stage.rewards, *(name for own in stage.rewards_of.values() for name in own)}:
         find(name)  # an unknown one is refused before anything is sampled, and so is an algorithm's option
     setting = algorithm(stage.algorithm.name).setting.replaced(stage.algorithm.options)
     loaded = load(context.start, context.runtime.device)
     dialogue = dialogue_of(loaded, context.recipe.template)
     engine = engine_of(loaded, context.runtime, stage.rollouts.slots)
-    loop = Loop(stage, context.task, context.recipe.seed, context.runtime.dtype_name, dialogue)
+    scorers = {
+        name: load_scorer(context.data[choice.model], context, stage.optimiser.micro_batch_tokens)
+        for name, choice in stage.preferences.items()
+    }
+    loop = Loop(stage, context.task, context.recipe.seed, context.runtime.dtype_name, dialogue, scorers)
     learner, critic = _learners(context, loop, loaded, setting)
     done, seconds = _resume(context, learner, critic)
     context.observer.stage(context.folder.name, done, stage.steps)
     if "before" not in context.folder.evaluation():
         engine.publish(learner.weights(), 0)
-        _evaluate(context, loop, engine, "before")
-        context.alive()
+        evaluate_when(context, engine, dialogue, stage.evaluation, _sampling(loop), "before")
     memory: list[float] = []
     for step in train(loop, learner, engine, done, critic):
         memory.append(step.metrics.values["memory/rss_gb"])
@@ -60,9 +62,9 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
             raise Stopped(f"step {done} is saved")
     if done != stage.steps:
         raise RunFailed(f"{done} of {stage.steps} planned steps were made")
-    after = _evaluate(context, loop, engine, "after")
+    after = evaluate_when(context, engine, dialogue, stage.evaluation, _sampling(loop), "after")
     remember_template(loaded.tokenizer, context.recipe.template)
-    save(context.folder.model, learner.model, learner.master_weights(), loaded.tokenizer)
+    save(context.folder.model, loaded.model, learner.master_weights(), loaded.tokenizer)
     return {"steps": stage.steps, "train_s": seconds, **after.figures}
 
 
@@ -74,7 +76,7 @@ def _learners(
     chosen = stage.optimiser.model_dump(exclude={"micro_batch_tokens"})
     tokens = stage.optimiser.micro_batch_tokens
     learner = TorchLearner(
-        loaded.fresh_copy(),
+        policy_of(loaded, stage.lora),
         Optimiser(**chosen, total_steps=stage.steps * stage.algorithm.updates_per_rollout),
         dtype=dtype,
         micro_batch_tokens=tokens,
@@ -115,25 +117,12 @@ def _record(context: Context, loop: Loop, engine: NativeEngine, step: Step) -> N
     context.observer.step(metrics)
 
 
-def _evaluate(context: Context, loop: Loop, engine: NativeEngine, when: str) -> Evaluation:
-    """The evaluation before or after the stage, with a few samples to read."""
-    choice = loop.stage.evaluation
-    context.observer.note(f"evaluating {when} training: {choice.problems} problems x {choice.samples} samples")
-    began = time.perf_counter()
-    result = _run_evaluation(loop, engine, choice.problems, choice.samples)
-    context.folder.write_json("evaluation.json", {**context.folder.evaluation(), when: result.figures})
-    samples = context.folder.read_json("samples.json")
-    context.folder.write_json("samples.json", {**samples, when: examples(result, SAMPLES_SHOWN)})
-    context.observer.note(
-        f"{when}: pass@1 {result.figures['pass@1']:.1%}, format {result.figures['format']:.1%}, "
-        f"{result.figures['mean_length']:.0f} tokens a response ({time.perf_counter() - began:.0f} s)"
-    )
-    return result
-
-
 def _run_evaluation(loop: Loop, engine: NativeEngine, problems: int, samples: int) -> Evaluation:
-    r = loop.stage.rollouts
-    sampling = Sampling(r.max_tokens, loop.stage.evaluation.temperature, r.top_k, r.top_p)
     return evaluate(
-        engine, loop.dialogue, loop.task, problems=problems, samples=samples, sampling=sampling, seed=loop.seed
+        engine, loop.dialogue, loop.task, problems=problems, samples=samples, sampling=_sampling(loop), seed=loop.seed
     )
+
+
+def _sampling(loop: Loop) -> Sampling:
+    """Of evaluations: as in training, but for the temperature."""
+    return replace(loop.sampling, temperature=loop.stage.evaluation.temperature)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,68 +19,128 @@ import torch
 import transformers
 
 from aha import __version__, runtime
-from aha.config import PretrainStage, Recipe, RLStage
-from aha.errors import Stopped
+from aha.config import (
+    MODEL,
+    CollectStage,
+    EvaluateStage,
+    PretrainStage,
+    Recipe,
+    RLStage,
+    SFTStage,
+    Stage,
+    data_of,
+)  # fmt: skip
+from aha.errors import Stopped, UserError, nearest
 from aha.models.loading import resolve
-from aha.pipeline.context import Context
+from aha.pipeline.collect_stage import run_collect
+from aha.pipeline.context import Context, task_of
+from aha.pipeline.evaluate_stage import run_evaluate
 from aha.pipeline.guard import stop_requests, watchdog
 from aha.pipeline.observer import Observer, Silent
 from aha.pipeline.pretrain_stage import run_pretrain
+from aha.pipeline.reward_stage import run_reward_model
 from aha.pipeline.rl_stage import run_rl
-from aha.pipeline.run_folder import RunFolder
-from aha.tasks.table import make_task
+from aha.pipeline.run_folder import RunFolder, StageFolder
+from aha.pipeline.sft_stage import run_sft
 
 EDGE = 1 << 20  # bytes read at either end of a weight file for its digest
 
 
-def run(recipe: Recipe, out: Path, observer: Observer | None = None) -> dict[str, Any]:
-    """Run `recipe` in `out`; returns the result of its last stage. The same call resumes."""
+RUNNERS: dict[str, Callable[[Context, Any], dict[str, Any]]] = {
+    "pretrain": run_pretrain,
+    "rl": run_rl,
+    "sft": run_sft,
+    "collect": run_collect,
+    "reward-model": run_reward_model,
+    "evaluate": run_evaluate,
+}
+
+
+def run(recipe: Recipe, out: Path, observer: Observer | None = None, begin: str = "") -> dict[str, Any]:
+    """Run `recipe` in `out`; returns the result of its last stage. The same call resumes; with `begin` that stage and
+    all after it are made again, whatever they made before is kept aside."""
     observer = observer or Silent()
+    if begin and begin not in recipe.stages:
+        raise UserError(f"no stage {begin!r} to begin with{nearest(begin, recipe.stages)}")
     chosen = runtime.choose(recipe.device, recipe.dtype, recipe.threads)
     runtime.apply(chosen, deterministic=recipe.deterministic)
-    task = make_task(recipe.task, recipe.seed, recipe.task_options)
+    task = task_of(recipe)
     folder = RunFolder(out, recipe)
     with contextlib.ExitStack() as held:
         held.callback(folder.close)
         stop, alive = held.enter_context(stop_requests()), held.enter_context(watchdog(recipe.stuck_after_s))
+        stages = {name: folder.stage(number, name) for number, name in enumerate(recipe.stages, 1)}
+        if begin:
+            _begin_again(stages, begin)
         folder.write_json("run.json", describe(recipe, chosen))
         folder.event("start", recipe=recipe.name)
-        models = {"base": resolve(recipe.model)}
         result: dict[str, Any] = {}
-        for number, (name, stage) in enumerate(recipe.stages.items(), 1):
-            stage_folder = folder.stage(number, name)
-            start = models[stage.start] if isinstance(stage, RLStage) else ""
-            inputs = {"stage": _text_digest(stage.model_dump_json()), "start": model_digest(start) if start else None}
-            if stage_folder.state().get("inputs", inputs) != inputs:
-                kept = stage_folder.set_aside()
-                observer.note(f"what stage {name} starts from has changed; its earlier work is kept in {kept.name}")
-            state = stage_folder.state()
-            models[name] = str(stage_folder.model)
-            if state.get("state") == "finished":
-                observer.note(f"stage {name} is finished")
-                result = state["result"]
-                continue
-            stage_folder.set_state(
-                name=name, kind=stage.kind, state="running", planned_steps=stage.steps, inputs=inputs, result=None,
-                reason=None,
-            )  # fmt: skip
-            context = Context(recipe, chosen, stage_folder, observer, task, start, stop, alive)
-            result = _guarded(context, stage)
-            stage_folder.set_state(state="finished", result=result)
+        for name, stage in recipe.stages.items():
+            own_task = task_of(recipe, stage.task) if isinstance(stage, RLStage | SFTStage | CollectStage) else task
+            start, data = _inputs(recipe, stages, stage)
+            context = Context(recipe, chosen, stages[name], observer, own_task, start, data, stop, alive)
+            result = _stage(context, name, stage)
             folder.event("stage finished", stage=name)
         return result
 
 
-def _guarded(context: Context, stage: RLStage | PretrainStage) -> dict[str, Any]:
-    """Run one stage; what stops it is noted in its stage.json before it goes on up."""
+def _inputs(recipe: Recipe, stages: Mapping[str, StageFolder], stage: Stage) -> tuple[str, dict[str, str]]:
+    """The model that a stage begins from ("" for none), and where that is which it reads beside."""
+    start = "" if isinstance(stage, PretrainStage | EvaluateStage) else _made(recipe, stages, stage.start)
+    return start, {name: _made(recipe, stages, name) for name in data_of(stage)}
+
+
+def _made(recipe: Recipe, stages: Mapping[str, StageFolder], name: str) -> str:
+    """What `name` stands for: what a stage makes (a model or conversations), a model, or the path that it is."""
+    if name in stages:
+        folder = stages[name]
+        return str(folder.path / "data.jsonl" if isinstance(recipe.stages[name], CollectStage) else folder.model)
+    if name == "base":
+        return resolve(recipe.model)
+    return resolve(name.removeprefix(MODEL)) if name.startswith(MODEL) else name
+
+
+def _begin_again(stages: Mapping[str, StageFolder], begin: str) -> None:
+    """Set aside what `begin` and the stages after it have made. Raises UserError where an earlier one is unfinished."""
+    reached = False
+    for name, folder in stages.items():
+        reached = reached or name == begin
+        if not reached and folder.state().get("state") != "finished":
+            raise UserError(f"stage {name!r} comes before {begin!r} and is not finished; run without --from first")
+        if reached and folder.state():
+            folder.set_aside()
+
+
+def _stage(context: Context, name: str, stage: Stage) -> dict[str, Any]:
+    """The result of one stage: what it was where it is finished and its inputs are the same, else made now."""
+    folder, observer = context.folder, context.observer
+    inputs = {
+        "stage": _text_digest(stage.model_dump_json()),
+        "start": model_digest(context.start) if context.start else None,
+        **({"data": {n: _digest(Path(path)) for n, path in context.data.items()}} if context.data else {}),
+    }
+    before = folder.state().get("inputs", inputs)
+    if before != inputs:
+        changed = ", ".join(key for key in inputs if before.get(key) != inputs[key])
+        kept = folder.set_aside()
+        observer.note(f"what stage {name} starts from has changed ({changed}); its earlier work is kept in {kept.name}")
+    if folder.state().get("state") == "finished":
+        observer.note(f"stage {name} is finished")
+        return dict(folder.state()["result"])
+    planned = stage.steps if isinstance(stage, RLStage | PretrainStage) else None
+    folder.set_state(
+        name=name, kind=stage.kind, state="running", planned_steps=planned, inputs=inputs, result=None, reason=None
+    )
     try:
-        return run_rl(context, stage) if isinstance(stage, RLStage) else run_pretrain(context, stage)
+        result = RUNNERS[stage.kind](context, stage)
     except Stopped as stopped:
-        context.folder.set_state(state="stopped", reason=str(stopped))
+        folder.set_state(state="stopped", reason=str(stopped))
         raise
     except BaseException as error:
-        context.folder.set_state(state="failed", reason=f"{type(error).__name__}: {error}")
+        folder.set_state(state="failed", reason=f"{type(error).__name__}: {error}")
         raise
+    folder.set_state(state="finished", result=result)
+    return result
 
 
 def describe(recipe: Recipe, chosen: runtime.Runtime) -> dict[str, Any]:
@@ -114,6 +175,13 @@ def model_digest(folder: str) -> str:
             stream.seek(max(0, size - EDGE))
             digest.update(stream.read(EDGE))
     return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes, or of a model."""
+    if not path.is_file():
+        return model_digest(str(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _text_digest(text: str) -> str:

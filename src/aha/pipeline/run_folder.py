@@ -139,6 +139,11 @@ class StageFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def steps(self) -> int:
+        """Lines of metrics.jsonl."""
+        file = self.path / "metrics.jsonl"
+        return len(_whole_lines(file)) if file.exists() else 0
+
     def rewind(self, step: int) -> None:
         """Forget what was written after `step`: a resumed run writes it again."""
         file = self.path / "metrics.jsonl"

@@ -20,7 +20,11 @@ def verdict(task: Task, rollout: Rollout, weights: Mapping[str, float]) -> Verdi
 
     Raises UserError for a name that is not in `REWARDS`.
     """
-    outcomes = {name: _outcome(name, task, rollout) for name in weights}
+    return combined({name: _outcome(name, task, rollout) for name in weights}, weights)
+
+
+def combined(outcomes: Mapping[str, Outcome], weights: Mapping[str, float]) -> Verdict:
+    """The verdict of outcomes that are there already."""
     scores = {name: outcome.value for name, outcome in outcomes.items() if isinstance(outcome, Score)}
     failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
     total = None if failed or not scores else sum(weights[name] * value for name, value in scores.items())

@@ -42,8 +42,15 @@ def final_text(rollout: Rollout) -> str | None:
     A response that does not think at all is read whole.
     """
     text = rollout.text
+    if "</think>" not in text and text and rollout.parsed.reasoning == text:
+        return None
+    return final_text_of(text)
+
+
+def final_text_of(text: str) -> str | None:
+    """The same of a response as a text; where the template opened the thinking, it has to begin with `<think>`."""
     _, closed, rest = text.rpartition("</think>")
-    if not closed and ("<think>" in text or (text and rollout.parsed.reasoning == text)):
+    if not closed and "<think>" in text:
         return None
     return rest.strip().removeprefix("<answer>").removesuffix("</answer>").strip()
 

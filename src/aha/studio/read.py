@@ -113,10 +113,9 @@ def read_run(folder: str | Path) -> Run:
             f"give a folder that `aha run` made{_hint(path)}"
         )
     text = _text(path / "recipe.yaml")
-    stages = [_stage(p) for p in sorted((path / "stages").glob("[0-9]*-*")) if p.is_dir()]
-    return Run(
-        path, _yaml(text), text, _mapping(path / "run.json"), tuple(_lines(path / "events.jsonl")), tuple(stages)
-    )
+    folders = [p for p in sorted((path / "stages").glob("[0-9]*-*")) if p.is_dir() and ".replaced-" not in p.name]
+    stages = tuple(_stage(p) for p in folders)
+    return Run(path, _yaml(text), text, _mapping(path / "run.json"), tuple(_lines(path / "events.jsonl")), stages)
 
 
 def _is_run(path: Path) -> bool:

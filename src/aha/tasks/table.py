@@ -3,6 +3,7 @@
 make_task("countdown", seed=0, options={"numbers": 4, "chinese": 0.5})
 make_task("gsm8k:openai/gsm8k")
 make_task("math500:math500.jsonl", on_bad=print)    # goes on where a row cannot be used
+make_tasks({"countdown": 3, "arithmetic": 1})       # one task in which each has its share
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ from aha.tasks.choice_data import load_bbh
 from aha.tasks.code_data import load_humaneval
 from aha.tasks.countdown import Countdown
 from aha.tasks.datasets import OnBad, refuse
+from aha.tasks.functions import Functions
 from aha.tasks.instruction_data import load_ifeval
+from aha.tasks.logic import Logic
 from aha.tasks.maths_data import load_gsm8k, load_math, load_math500, load_mgsm
+from aha.tasks.mixture import Mixture
+from aha.tasks.prompt_data import load_prompts
 from aha.tasks.reasoning_gym import ReasoningGym
+from aha.tasks.requests import Requests
 
 NO_OPTIONS = ("name", "source", "on_bad")  # arguments that are no business of a recipe
 
@@ -50,9 +56,13 @@ TASKS: dict[str, TaskRow] = {
     # The limits keep enough problems for both splits, and their making fast.
     "countdown": TaskRow(Countdown, limits={"numbers": (2, 5), "largest": (8, 99), "chinese": (0, 1)}),
     "arithmetic": TaskRow(Arithmetic, limits={"steps": (2, 8), "chinese": (0, 1)}),
+    "logic": TaskRow(Logic, limits={"people": (3, 5), "chinese": (0, 1)}),
+    "functions": TaskRow(Functions, limits={"examples": (0, 1), "chinese": (0, 1)}),
+    "requests": TaskRow(Requests, limits={"harmful": (0, 1), "lookalikes": (0, 1), "chinese": (0, 1)}),
     "reasoning-gym": TaskRow(ReasoningGym, needs_library=True),
     "gsm8k": TaskRow(load_gsm8k, needs_source=True),
     "math": TaskRow(load_math, needs_source=True),
+    "prompts": TaskRow(load_prompts, needs_source=True),
     # Published test sets: they have no train split.
     "math500": TaskRow(load_math500, needs_source=True),
     "mgsm": TaskRow(load_mgsm, needs_source=True),
@@ -85,6 +95,19 @@ def make_task(spec: str, seed: int = 0, options: Mapping[str, Any] = {}, on_bad:
         _check(row, name, key, value)
     chosen = {"seed": seed, **options}
     return row.make(source, **chosen, on_bad=on_bad) if row.needs_source else row.make(**chosen)
+
+
+def make_tasks(choice: str | Mapping[str, float], seed: int = 0, options: Mapping[str, Any] = {}) -> Task:
+    """The task that a recipe names: one, or several with their shares; then `options` has those of each by its name."""
+    if isinstance(choice, str):
+        return make_task(choice, seed, options)
+    if not choice:
+        raise UserError("task {} names no task; give at least one")
+    for name in options:
+        if name not in choice:
+            raise UserError(f"options for {name!r}, which is no task of the mixture{nearest(name, choice)}")
+    tasks = tuple(make_task(spec, seed, options.get(spec, {})) for spec in choice)
+    return tasks[0] if len(tasks) == 1 else Mixture(tasks, tuple(choice.values()))
 
 
 def _own_task(spec: str, seed: int, options: Mapping[str, Any]) -> Task:

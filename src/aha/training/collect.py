@@ -6,18 +6,20 @@ Everything drawn follows from the seed, the step and the attempt, so a resumed r
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from aha.config import RLStage
 from aha.errors import RunFailed
+from aha.evaluation.grading import Pairs, graded
 from aha.models.dialogue import Dialogue
 from aha.protocols import Engine, Finished, Task
-from aha.rewards.beside import beside
-from aha.rewards.compose import verdict
+from aha.rewards.compose import combined
 from aha.seeds import seed_of
 from aha.training.shaping import Graded
-from aha.types import Failed, Prompt, Rollout, Sampling, Verdict
+from aha.types import Failed, Outcome, Problem, Prompt, Rollout, Sampling, Verdict
+
+Scorer = Callable[[Sequence[Rollout]], Sequence[Outcome]]  # a reward model, on many rollouts at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,16 @@ class Collector:
     task: Task
     seed: int
     dialogue: Dialogue
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)  # by the names of the stage's preferences
+
+    def weights_of(self, problem: Problem) -> Mapping[str, float]:
+        """The rewards of a problem: those of its task, or the stage's."""
+        return self.stage.rewards_of.get(problem.task, self.stage.rewards)
+
+    def active(self, done: int) -> list[str]:
+        """The preferences that count in the step after `done` others."""
+        steps = self.stage.steps
+        return [n for n, choice in self.stage.preferences.items() if done >= round(steps * (1 - choice.last_share))]
 
     @property
     def sampling(self) -> Sampling:
@@ -44,11 +56,11 @@ def collect(collector: Collector, engine: Engine, done: int, attempts: int) -> t
     """
     wanted = collector.stage.rollouts.questions
     if attempts == 1:
-        return _attempt(collector, engine, done)
+        return _attempt(collector, engine, done, collector.active(done))
     found: list[Graded] = []
     lag = 0.0
     for attempt in range(attempts):
-        sampled, waited = _attempt(collector, engine, done * attempts + attempt)
+        sampled, waited = _attempt(collector, engine, done * attempts + attempt, collector.active(done))
         lag += waited
         room = wanted - sum(g.trained for g in found)
         for group in sampled:
@@ -60,8 +72,10 @@ def collect(collector: Collector, engine: Engine, done: int, attempts: int) -> t
     return found, lag
 
 
-def _attempt(collector: Collector, engine: Engine, number: int) -> tuple[list[Graded], float]:
-    """A group for each question of rollout `number`."""
+def _attempt(
+    collector: Collector, engine: Engine, number: int, preferences: Sequence[str]
+) -> tuple[list[Graded], float]:
+    """A group for each question of rollout `number`, graded by rules and by the reward models of `preferences`."""
     r = collector.stage.rollouts
     problems = [collector.task.problem("train", number * r.questions + place) for place in range(r.questions)]
     prompts = [
@@ -70,23 +84,38 @@ def _attempt(collector: Collector, engine: Engine, number: int) -> tuple[list[Gr
     ]
     sampled_at = 0.0
 
-    def grade(finished: Finished) -> tuple[int, int, Rollout, Verdict]:
-        place, sample, completion = finished
-        rollout = collector.dialogue.read(problems[place], prompts[place].ids, completion)
-        return place, sample, rollout, verdict(collector.task, rollout, collector.stage.rewards)
-
     def sampled() -> Iterator[Finished]:
         nonlocal sampled_at
         yield from engine.stream(prompts, collector.sampling)
         sampled_at = time.perf_counter()
 
-    threads = collector.stage.reward_threads
-    graded = {(p, s): (rollout, found) for p, s, rollout, found in beside(sampled(), grade, threads=threads)}
-    groups = []
-    for place, problem in enumerate(problems):
-        pairs = [graded[place, sample] for sample in range(r.group)]
-        groups.append(Graded(problem, tuple(rollout for rollout, _ in pairs), tuple(found for _, found in pairs)))
+    stage = collector.stage
+    found = graded(
+        sampled(), problems, prompts, collector.dialogue, collector.task, collector.weights_of, stage.reward_threads
+    )
+    for name in preferences:
+        found = _preferred(collector, name, found)
+    groups = [
+        Graded(problem, tuple(rollout for rollout, _ in pairs), tuple(given for _, given in pairs))
+        for problem, pairs in zip(problems, found, strict=True)
+    ]
     return groups, time.perf_counter() - sampled_at
+
+
+def _preferred(collector: Collector, name: str, groups: list[Pairs]) -> list[Pairs]:
+    """The groups with the reward model's scores added where the problem is for it."""
+    meant = [pairs[0][0].problem.hidden.get("preference") == name for pairs in groups]
+    asked = [rollout for pairs, its in zip(groups, meant, strict=True) if its for rollout, _ in pairs]
+    outcomes = iter(collector.scorers[name](asked))
+    weight = collector.stage.preferences[name].weight
+
+    def scored(rollout: Rollout, verdict: Verdict) -> tuple[Rollout, Verdict]:
+        weights = {**collector.weights_of(rollout.problem), name: weight}
+        return rollout, combined({**verdict.outcomes, name: next(outcomes)}, weights)
+
+    return [
+        [scored(r, v) for r, v in pairs] if its else pairs for pairs, its in zip(groups, meant, strict=True)
+    ]
 
 
 def check_failures(groups: Sequence[Graded], largest_share: float, step: int) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aha.training.batch import MicroBatch
 from aha.training.learner import Optimiser, TorchLearner
-from aha.types import Sample, Sampling
+from aha.training.scalar import read_numbers, with_scalar_head
+from aha.types import Sample
 
 
 class ValueLearner(TorchLearner):
@@ -22,19 +23,17 @@ class ValueLearner(TorchLearner):
     the values of the states before its trained tokens."""
 
     def __init__(self, model: Any, optimiser: Optimiser, *, dtype: torch.dtype, micro_batch_tokens: int) -> None:
-        embedding = model.get_input_embeddings().weight
-        model.config.tie_word_embeddings = False
-        head = nn.Linear(embedding.shape[1], 1, bias=False, device=embedding.device, dtype=embedding.dtype)
-        nn.init.zeros_(head.weight)
-        model.set_output_embeddings(head)
-        super().__init__(model, optimiser, dtype=dtype, micro_batch_tokens=micro_batch_tokens, read=_values)
+        super().__init__(
+            with_scalar_head(model), optimiser, dtype=dtype, micro_batch_tokens=micro_batch_tokens, read=read_numbers
+        )
 
     def learn(self, samples: Sequence[Sample], clip: float) -> dict[str, float]:
         """One update towards the returns of `samples`, whose streams are those of `value_loss`."""
         targets = sum(s.n_targets for s in samples)
         sums = self.forward_backward(samples, functools.partial(value_loss, clip=clip), float(targets))
         stepped = self.optim_step()
-        return {"critic/loss": sums["loss"] / targets, "critic/grad_norm": stepped["grad_norm"]}
+        found = {"loss": sums["loss"] / targets, **stepped}
+        return {f"critic/{name}": value for name, value in found.items()}
 
 
 def value_loss(values: Tensor, batch: MicroBatch, *, clip: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -47,9 +46,3 @@ def value_loss(values: Tensor, batch: MicroBatch, *, clip: float) -> tuple[Tenso
         near = before + (values - before).clamp(-clip, clip)
         errors = torch.maximum(errors, (near - returns).square())
     return (errors * batch.weights).sum() / 2, {}
-
-
-def _values(model: Any, hidden_NH: Tensor, _: Tensor, __: Sampling, ___: int) -> Tensor:
-    """The values [N] of hidden states [N, H]."""
-    values: Tensor = model.get_output_embeddings()(hidden_NH).squeeze(-1)
-    return values if values.dtype == torch.float64 else values.float()

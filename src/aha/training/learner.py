@@ -24,6 +24,7 @@ from aha.models.logits import head_entropies, head_logprobs
 from aha.models.packing import rounded
 from aha.protocols import LossFunction
 from aha.training.batch import MicroBatch, collate, plan
+from aha.training.lora import has_lora, merged
 from aha.types import Sample, Sampling
 
 LOGITS_CHUNK = 8_000_000  # elements of one chunk of float32 logits
@@ -80,6 +81,7 @@ class TorchLearner:
         self.reference = cast_(reference, dtype).eval().requires_grad_(False) if reference is not None else None
         self._forward = forward_of(self.model)
         self._reference_forward = Frozen(self.reference) if self.reference is not None else None
+        self._adapted = has_lora(self.model)
         self.optimiser = optimiser
         self.micro_batch_tokens = micro_batch_tokens
         self.share_prompts, self._read = share_prompts, read
@@ -154,12 +156,17 @@ class TorchLearner:
 
     def weights(self) -> dict[str, Tensor]:
         """The policy's weights in the compute dtype, by name."""
-        return {name: p.detach() for name, p in self.model.state_dict().items()}
+        return self._plain({name: p.detach() for name, p in self.model.state_dict().items()})
 
     def master_weights(self) -> dict[str, Tensor]:
         """The policy's trained weights in float32, by name; what is saved."""
-        names = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        return {name: p.detach() for name, p in zip(names, self._master, strict=True)}
+        named = dict(self.model.named_parameters())
+        trained = [name for name, p in named.items() if p.requires_grad]
+        masters = {name: p.detach() for name, p in zip(trained, self._master, strict=True)}
+        return self._plain({**named, **masters}) if self._adapted else masters
+
+    def _plain(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return merged(self.model, tensors) if self._adapted else tensors
 
     def state(self) -> dict[str, Any]:
         """Master weights, AdamW's state, the reference and the update count."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from aha.algorithms.aggregation import aggregate
@@ -24,7 +24,7 @@ from aha.models.dialogue import Dialogue
 from aha.protocols import Engine, Learner, Task
 from aha.seeds import seed_of
 from aha.training import gate
-from aha.training.collect import Collector, check_failures, collect
+from aha.training.collect import Collector, Scorer, check_failures, collect
 from aha.training.shaping import Graded, Place, corrected, drafted, shaped, token_advantages
 from aha.training.step_metrics import group_metrics, memory_gb
 from aha.types import Group, Sample, Sampling, StepMetrics
@@ -42,10 +42,11 @@ class Loop:
     seed: int
     dtype: str  # of the forward pass, for the gate's tolerance
     dialogue: Dialogue
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
 
     @property
     def collector(self) -> Collector:
-        return Collector(self.stage, self.task, self.seed, self.dialogue)
+        return Collector(self.stage, self.task, self.seed, self.dialogue, self.scorers)
 
     @property
     def sampling(self) -> Sampling:

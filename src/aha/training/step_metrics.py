@@ -18,8 +18,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     rollouts = [r for group in groups for r in group.rollouts_G]
     verdicts = [v for group in groups for v in group.verdicts_G]
     values: dict[str, float] = {}
-    for name in verdicts[0].outcomes:
-        scores = [o.value for v in verdicts if isinstance(o := v.outcomes[name], Score)]
+    for name in dict.fromkeys(name for v in verdicts for name in v.outcomes):  # tasks may have rewards of their own
+        scores = [o.value for v in verdicts if isinstance(o := v.outcomes.get(name), Score)]
         if scores:
             values[f"reward/{name}"] = sum(scores) / len(scores)
     totals = [v.total for v in verdicts if v.total is not None]

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from aha.models.tiny.web.author import (
-    CHECK, GIVE_UP, GUESS, MOVE_ON, NO, OPENING, PATIENCE, TURN_BACK, YES, Author, full_stop,
+    CHECK,
+    GIVE_UP,
+    GUESS,
+    MOVE_ON,
+    NO,
+    OPENING,
+    PATIENCE,
+    TURN_BACK,
+    YES,
+    Author,
+    full_stop,
 )  # fmt: skip
 from aha.tasks import arithmetic, countdown
 from aha.tasks.splits import split_of

@@ -1,0 +1,182 @@
+"""Pages of logic puzzles: who is the tallest, and who tells the truth.
+
+    tallest   Bo>Cy, Di>Bo. 1=Cy? Bo>Cy no. wait, 1=Bo? Di>Bo no. wait, 1=Di? yes! 2=Bo. C: Bo.
+    truth     A: Bo true, Cy lies. Bo: Cy tells the truth? false no. wait, B: ...
+
+An order is climbed: who is not the first has someone before, who is tried next. Of truth-tellers one option after the
+other is tried on every statement. Whatever a page says is true of its puzzle, or of the option that it tries; what
+differs is how far its author goes: most give up or guess before they know.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from aha.models.tiny.web.author import (
+    CHECK,
+    GIVE_UP,
+    GUESS,
+    MOVE_ON,
+    NO,
+    OPENING,
+    TURN_BACK,
+    YES,
+    Author,
+    full_stop,
+)  # fmt: skip
+from aha.tasks import logic
+from aha.tasks.logic import LETTERS, NAMES, Ordering, Puzzle, States, TruthTellers
+from aha.tasks.splits import split_of
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How a language punctuates."""
+
+    space: str
+    comma: str
+    stop: str
+    colon: str
+    ask: str
+
+
+MARKS = {"en": Marks(" ", ", ", ". ", ": ", "? "), "zh": Marks("", "，", "。", "：", "？")}
+HONEST = {"en": {True: " true", False: " lies"}, "zh": {True: "真", False: "谎"}}  # of people
+HOLDS = {"en": {True: "true", False: "false"}, "zh": {True: "真", False: "假"}}  # of statements
+
+Attempt = tuple[str, str | None]  # what an author writes, and the letter that it comes to; None: gives up
+
+
+def logic_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
+    """Question, trace, answer of a puzzle of the train split."""
+    while True:
+        puzzle = logic.draw(rng, 4 if rng.random() < 0.9 else 5)
+        if split_of(puzzle.key) == "train":
+            break
+    trace, answer = solve(rng, author, puzzle)
+    return puzzle.question(author.language), trace, answer
+
+
+def solve(rng: random.Random, author: Author, puzzle: Puzzle) -> tuple[str, str]:
+    """An author's attempt at a puzzle: the trace, and the letter that it ends in."""
+    guess = rng.choice(list(puzzle.options(author.language)))
+    if not author.calculates:
+        return author.say(rng, GUESS), guess
+    if rng.random() < author.quits / 3:
+        return author.say(rng, GIVE_UP), guess
+    opening = author.say(rng, OPENING).replace("TARGET", puzzle.target(author.language))
+    attempt = _climb(rng, author, puzzle) if isinstance(puzzle, Ordering) else _test(rng, author, puzzle)
+    trace, letter = opening + attempt[0], attempt[1]
+    if letter is None:
+        ended = trace if trace.endswith(("!", "！")) else full_stop(author, trace)
+        return ended + author.say(rng, GIVE_UP), guess
+    return trace, letter
+
+
+def chain(puzzle: Ordering, language: str, people: Sequence[int]) -> str:
+    """`Bo>Cy>Di`: people in the order that is asked for, `<` where it is the shortest first."""
+    return ("<" if puzzle.least else ">").join(NAMES[language][person] for person in people)
+
+
+def facts(puzzle: Ordering) -> list[tuple[int, int]]:
+    """The clues in their order, each as (who comes before, who comes after) in the order that is asked for."""
+    return [(clue.less, clue.more) if puzzle.least else (clue.more, clue.less) for clue in puzzle.clues]
+
+
+def _climb(rng: random.Random, author: Author, puzzle: Ordering) -> Attempt:
+    """The clues in one direction, the way up to the first, and from there down to the one that is asked for."""
+    names, marks = NAMES[author.language], MARKS[author.language]
+    trace = marks.comma.join(chain(puzzle, author.language, pair) for pair in facts(puzzle)) + marks.stop
+    way, found = _first(rng, author, puzzle)
+    trace += way
+    if not found:
+        return trace, None
+    for rank in range(2, puzzle.rank + 1):
+        if rng.random() < author.quits / 3:
+            return trace, None
+        trace += (marks.space if rank == 2 else marks.comma) + _next(rng, author, puzzle, rank)
+    trace += marks.space if puzzle.rank == 1 else marks.stop
+    trace += f"{puzzle.right}{marks.colon}{names[puzzle.asked[puzzle.rank - 1]]}{marks.stop.strip()}"
+    if rng.random() < author.checks:
+        trace += author.say(rng, CHECK) + chain(puzzle, author.language, puzzle.asked) + marks.stop.strip()
+    return trace, puzzle.right
+
+
+def _first(rng: random.Random, author: Author, puzzle: Ordering) -> tuple[str, bool]:
+    """The search for the first one, and whether it was found: who has someone before is not it, that one may be."""
+    pairs, marks, trace = facts(puzzle), MARKS[author.language], ""
+    person = puzzle.choices[0] if author.orderly else rng.choice(puzzle.choices)
+    for _ in puzzle.choices:
+        trace = (_turn(rng, author, trace) if trace else "") + f"1={NAMES[author.language][person]}"
+        before = next((pair for pair in pairs if pair[1] == person), None)
+        if before is None:
+            return trace + marks.ask.strip() + author.say(rng, YES), True
+        trace += marks.ask + chain(puzzle, author.language, before) + author.say(rng, NO)
+        if rng.random() < author.quits:
+            break
+        person = before[0] if author.remembers else rng.choice(puzzle.choices)
+    return trace, False
+
+
+def _next(rng: random.Random, author: Author, puzzle: Ordering, rank: int) -> str:
+    """Who takes place number `rank`: of those whom a clue puts after the one before, who is behind nobody else."""
+    placed, pairs, marks, text = puzzle.asked[: rank - 1], facts(puzzle), MARKS[author.language], ""
+    for person in (after for before, after in pairs if before == placed[-1]):
+        text += f"{rank}={NAMES[author.language][person]}"
+        between = next((pair for pair in pairs if pair[1] == person and pair[0] not in placed), None)
+        if between is None:
+            break
+        text += marks.ask + chain(puzzle, author.language, between) + author.say(rng, NO)
+        text = _turn(rng, author, text)
+    return text
+
+
+def _test(rng: random.Random, author: Author, puzzle: TruthTellers) -> Attempt:
+    """One option after the other, each against one statement after the other. The hasty believe what holds so far."""
+    marks, trace = MARKS[author.language], ""
+    for choice in _choices(rng, author, len(puzzle.choices)):
+        states, letter = puzzle.choices[choice], LETTERS[choice]
+        who = [
+            NAMES[author.language][person] + HONEST[author.language][honest]
+            for person, honest in zip(puzzle.people, states, strict=True)
+        ]
+        trace = (_turn(rng, author, trace) if trace else "") + letter + marks.colon + marks.comma.join(who) + marks.stop
+        for speaker, claim in enumerate(puzzle.claims):
+            trace += _weighed(author, puzzle, speaker, states)
+            if claim.holds(speaker, states) != states[speaker]:
+                trace += author.say(rng, NO)
+                break
+            trace += marks.stop
+            if speaker + 1 < len(states) and rng.random() < author.quits / 2:
+                return trace.rstrip() + author.say(rng, GUESS), letter
+        else:
+            trace = trace.rstrip() + author.say(rng, YES)
+            if len(states) == 2 and rng.random() < author.checks:  # three would make a long page longer
+                again = [_weighed(author, puzzle, speaker, states) for speaker in range(len(states))]
+                trace += author.say(rng, CHECK) + marks.stop.join(again) + marks.stop.strip()
+            return trace, letter
+        if rng.random() < author.quits:
+            break
+    return trace, None
+
+
+def _weighed(author: Author, puzzle: TruthTellers, speaker: int, states: States) -> str:
+    """`Bo: Cy lies? true`: a statement, and whether it is true where `states` says who tells the truth."""
+    name, marks = NAMES[author.language][puzzle.people[speaker]], MARKS[author.language]
+    holds = HOLDS[author.language][puzzle.claims[speaker].holds(speaker, states)]
+    return f"{name}{marks.colon}{puzzle.claim(speaker, author.language)}{marks.ask}{holds}"
+
+
+def _choices(rng: random.Random, author: Author, count: int) -> Iterator[int]:
+    """The options in the order in which an author tries them."""
+    order = list(range(count))
+    if not author.orderly:
+        rng.shuffle(order)
+    yield from order if author.remembers else (rng.choice(order) for _ in order)
+
+
+def _turn(rng: random.Random, author: Author, trace: str) -> str:
+    """`trace` with its failed try closed, and the words that lead to the next one."""
+    return full_stop(author, trace) + author.say(rng, TURN_BACK if rng.random() < author.turns_back else MOVE_ON)

@@ -1,0 +1,95 @@
+"""The evaluating stage: models of a run on every task -> one table, the tiny counterpart of the paper's stage table.
+
+Work goes on in parts, one a model and task, each written whole, so that a broken stage goes on after its last part.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from aha.config import EvaluateStage
+from aha.errors import Stopped
+from aha.evaluation.evaluate import evaluate
+from aha.models.loading import load
+from aha.pipeline.context import Context, dialogue_of, engine_of, task_of
+from aha.pipeline.run_folder import write_text
+from aha.types import Sampling, StepMetrics
+
+Figures = dict[str, Any]
+
+
+def run_evaluate(context: Context, stage: EvaluateStage) -> dict[str, Any]:
+    """Figures of each model on each task; goes on after the last part that is there."""
+    places = [(model, task) for model in stage.models for task in stage.tasks]
+    context.folder.set_state(planned_steps=len(places))
+    files = [context.folder.path / "parts" / f"part-{number:05d}.json" for number in range(1, len(places) + 1)]
+    done = next((i for i, file in enumerate(files) if not file.exists()), len(files))
+    context.folder.rewind(done)
+    context.observer.stage(context.folder.name, done, len(places))
+    noted = context.folder.steps()
+    for number, ((model, task), file) in enumerate(zip(places, files, strict=True)):
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            write_text(file, json.dumps(_figures(context, stage, model, task)))
+        if number >= noted:
+            figures = _read(file)
+            values = {f"{model}/{task}/{name}": v for name, v in figures.items() if isinstance(v, float)}
+            metrics = StepMetrics(number + 1, values)
+            context.folder.append(metrics)
+            context.observer.step(metrics)
+            context.observer.note(f"{model} on {task}: pass@1 {figures['pass@1']:.1%}")
+        context.alive()
+        if context.stop.asked and number + 1 < len(places):
+            raise Stopped(f"part {number + 1} is saved")
+    found: dict[str, dict[str, Figures]] = {model: {} for model in stage.models}
+    for (model, task), file in zip(places, files, strict=True):
+        found[model][task] = _read(file)
+    context.folder.write_json("table.json", found)
+    write_text(context.folder.path / "table.md", table_of(found))
+    return {model: {task: figures["pass@1"] for task, figures in row.items()} for model, row in found.items()}
+
+
+def _figures(context: Context, stage: EvaluateStage, model: str, task: str) -> Figures:
+    began = time.perf_counter()
+    loaded = load(str(context.data[model]), context.runtime.device)
+    found = evaluate(
+        engine_of(loaded, context.runtime, stage.slots), dialogue_of(loaded, context.recipe.template),
+        task_of(context.recipe, task), problems=stage.tasks[task], samples=stage.samples, seed=context.recipe.seed,
+        sampling=Sampling(stage.max_tokens, stage.temperature, 0, stage.top_p),
+    )  # fmt: skip
+    return {**found.figures, "time_s": time.perf_counter() - began}
+
+
+def table_of(found: dict[str, dict[str, Figures]]) -> str:
+    """Markdown: pass@1 with its standard error by task, then what all tasks have in common, a column a model.
+
+    >>> one = {"pass@1": 0.5, "pass@1_stderr": 0.01, "format": 1.0, "language": 1.0, "mean_length": 40.0}
+    >>> print(table_of({"zero": {"countdown": one}}).splitlines()[2])
+    | countdown, pass@1 | 50.0 ± 1.0 % |
+    """
+    models = list(found)
+    lines = [["", *models], ["---"] * (len(models) + 1)]
+    for task in found[models[0]]:
+        cells = []
+        for model in models:
+            figures = found[model][task]
+            error = figures["pass@1_stderr"]
+            cells.append(f"{100 * figures['pass@1']:.1f}" + (f" ± {100 * error:.1f} %" if error is not None else " %"))
+        lines.append([f"{task}, pass@1", *cells])
+    for name, text in (("format", "in the format"), ("language", "in the question's language")):
+        lines.append([text, *(f"{100 * _mean(found[model], name):.1f} %" for model in models)])
+    lines.append(["tokens a response", *(f"{_mean(found[model], 'mean_length'):.0f}" for model in models)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _mean(row: dict[str, Figures], name: str) -> float:
+    """Over tasks, of those that have it."""
+    values = [figures[name] for figures in row.values() if figures.get(name) is not None]
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _read(file: Path) -> Figures:
+    return dict(json.loads(file.read_text(encoding="utf-8")))

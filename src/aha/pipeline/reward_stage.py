@@ -1,0 +1,178 @@
+"""The reward model stage: preferences -> a model that gives a response one number, and how to score with it.
+
+    model/                the backbone as a causal LM in Hugging Face format
+    model/reward.json     what it reads, and the mean and spread of its numbers on held-back responses
+    model/reward_head.safetensors
+
+Source: DeepSeek-R1, v2, section 3.1 and B.3.1: the helpful model scores the summary alone, the safety model the whole
+response with its thinking.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from aha.config import RewardModelStage
+from aha.errors import Stopped, UserError
+from aha.models.dialogue import Dialogue
+from aha.models.loading import Loaded, load, save
+from aha.models.templates import render
+from aha.pipeline.context import Context, dialogue_of
+from aha.pipeline.preference_data import Example, Pair, examples
+from aha.pipeline.run_folder import write_text
+from aha.rewards.prose import final_text_of
+from aha.training import checkpoint
+from aha.training.collect import Scorer
+from aha.training.learner import Optimiser
+from aha.training.reward_model import RewardLearner, scored_row, sigmoid
+from aha.types import Message, Outcome, Rollout, Sample, Score, StepMetrics
+
+ABOUT, HEAD = "reward.json", "reward_head.safetensors"
+SMALLEST_SPREAD = 1e-3
+
+Rows = list[tuple[Sample, ...]]  # a pair's better and worse row, or one row
+
+
+def run_reward_model(context: Context, stage: RewardModelStage) -> dict[str, Any]:
+    """Train, or go on from the last checkpoint; the result has the agreement with held-back preferences."""
+    loaded = load(context.start, context.runtime.device)
+    dialogue = dialogue_of(loaded, context.recipe.template)
+    seed = context.recipe.seed
+    rows, labels = _rows(stage, dialogue, examples(stage.data, stage.loss, stage.examples, seed, "train"))
+    held, held_labels = _rows(stage, dialogue, examples(stage.data, stage.loss, stage.held_back, seed, "test"))
+    per_epoch = math.ceil(len(rows) / stage.batch)
+    steps = stage.epochs * per_epoch
+    context.folder.set_state(planned_steps=steps)
+    chosen = stage.optimiser.model_dump(exclude={"micro_batch_tokens"})
+    learner = RewardLearner(
+        loaded.fresh_copy(), Optimiser(**chosen, total_steps=steps), dtype=context.runtime.dtype,
+        micro_batch_tokens=stage.optimiser.micro_batch_tokens,
+    )  # fmt: skip
+    done, state = checkpoint.newest(context.folder.checkpoints) or (0, {})
+    context.folder.rewind(done)
+    if state:
+        learner.load_state(state)
+        context.observer.note(f"going on after step {done}")
+    context.observer.stage(context.folder.name, done, steps)
+    for step in range(done, steps):
+        epoch, place = divmod(step, per_epoch)
+        order = random.Random(f"reward {seed} {epoch}").sample(range(len(rows)), len(rows))
+        batch = order[place * stage.batch : (place + 1) * stage.batch]
+        began = time.perf_counter()
+        values = _update(learner, [rows[i] for i in batch], [labels[i] for i in batch])
+        metrics = StepMetrics(step + 1, {**values, "time/step_s": time.perf_counter() - began})
+        context.folder.append(metrics)
+        context.observer.step(metrics)
+        context.alive()
+        if metrics.step % stage.checkpoint_every == 0 or metrics.step == steps or context.stop.asked:
+            checkpoint.save(context.folder.checkpoints, metrics.step, learner.state())
+        if context.stop.asked:
+            raise Stopped(f"step {metrics.step} is saved")
+    numbers = learner.scores([row for group in held for row in group])
+    agreement = _agreement(numbers, held_labels, pairs=stage.loss == "pairwise")
+    _save(context.folder.model, loaded, learner, stage, numbers)
+    figures = {"agreement": agreement, "asked": len(held)}
+    context.folder.write_json("evaluation.json", {"after": figures})
+    context.observer.note(f"agrees with {agreement:.1%} of {len(held)} held-back preferences")
+    return {"steps": steps, **figures}
+
+
+def _rows(stage: RewardModelStage, dialogue: Dialogue, found: Sequence[Example]) -> tuple[Rows, list[bool]]:
+    """The rows of each example with its label; of a pair the better row stands first."""
+    rows: Rows = []
+    labels = []
+    for example in found:
+        texts = (example.chosen, example.rejected) if isinstance(example, Pair) else (example.response,)
+        made = tuple(_row(dialogue, example.messages, _read(text, stage.reads)) for text in texts)
+        if all(len(row.ids) <= stage.max_tokens for row in made):
+            rows.append(made)
+            labels.append(isinstance(example, Pair) or example.safe)
+    if not rows:
+        raise UserError(f"{stage.data} has no examples of at most {stage.max_tokens} tokens; give it some")
+    return rows, labels
+
+
+def _read(text: str, reads: str) -> str:
+    """The part of a response that is scored; a response without a summary is scored as an empty one."""
+    return text if reads == "response" else final_text_of(text) or ""
+
+
+def _row(dialogue: Dialogue, messages: Sequence[Message], text: str) -> Sample:
+    prompt = render(messages, dialogue.template, dialogue.tokenizer)
+    return scored_row((*prompt, *dialogue.tokenizer.encode(text, add_special_tokens=False), dialogue.end))
+
+
+def _update(learner: RewardLearner, rows: Rows, labels: Sequence[bool]) -> dict[str, float]:
+    if len(rows[0]) == 2:
+        return learner.learn_pairs([(better, worse) for better, worse in rows])
+    return learner.learn_labels([row for (row,) in rows], labels)
+
+
+def _agreement(numbers: Sequence[float], labels: Sequence[bool], *, pairs: bool) -> float:
+    right = (
+        [a > b for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+        if pairs
+        else [(number > 0) == label for number, label in zip(numbers, labels, strict=True)]
+    )
+    return sum(right) / len(right)
+
+
+def _save(folder: Path, loaded: Loaded, learner: RewardLearner, stage: RewardModelStage, numbers: list[float]) -> None:
+    """Write the backbone as the causal LM that it was, and beside it the head and what it reads."""
+    weights = dict(learner.master_weights())
+    head = weights.pop("lm_head.weight")
+    own = {name: p.detach() for name, p in loaded.model.named_parameters() if name not in weights}
+    save(folder, loaded.model, {**weights, **own}, loaded.tokenizer)
+    save_file({"weight": head.contiguous()}, folder / HEAD)
+    about = {
+        "loss": stage.loss,
+        "reads": stage.reads,
+        "mean": statistics.fmean(numbers),
+        "spread": max(statistics.pstdev(numbers), SMALLEST_SPREAD),
+    }
+    write_text(folder / ABOUT, json.dumps(about))
+
+
+def load_scorer(folder: str, context: Context, micro_batch_tokens: int) -> Scorer:
+    """A reward in [0, 1] for many rollouts at once, by the reward model in `folder`.
+
+    Of a pairwise model, whose numbers have no scale of their own, it is the logistic function of the number in
+    spreads above the mean of held-back responses; of a pointwise one the probability that the response is safe.
+    """
+    path = Path(folder)
+    if not (path / ABOUT).is_file():
+        raise UserError(f"{folder!r} holds no reward model; name a stage of kind reward-model, or what it has made")
+    about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+    loaded = load(folder, context.runtime.device)
+    learner = RewardLearner(
+        loaded.model, Optimiser(lr=1.0), dtype=context.runtime.dtype, micro_batch_tokens=micro_batch_tokens
+    )
+    learner.model.get_output_embeddings().weight.data.copy_(load_file(path / HEAD)["weight"])  # type: ignore[operator]
+    dialogue = dialogue_of(loaded, context.recipe.template)
+    mean, spread = (about["mean"], about["spread"]) if about["loss"] == "pairwise" else (0.0, 1.0)
+
+    @torch.no_grad()
+    def score(rollouts: Sequence[Rollout]) -> list[Outcome]:
+        texts = [_read(r.text, about["reads"]) if r.completion.stop_reason == "stop" else "" for r in rollouts]
+        rows = [_row(dialogue, r.problem.messages, text) for r, text in zip(rollouts, texts, strict=True)]
+        numbers = iter(learner.scores([row for row, text in zip(rows, texts, strict=True) if text]))
+        outcomes: list[Outcome] = []
+        for text in texts:
+            number = next(numbers) if text else None
+            outcomes.append(
+                Score(0.0, "nothing to read") if number is None
+                else Score(sigmoid((number - mean) / spread), f"number {number:.3g}")
+            )  # fmt: skip
+        return outcomes
+
+    return score

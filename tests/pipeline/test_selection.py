@@ -1,0 +1,86 @@
+"""Which samples become conversations: filters by reward, ways of asking, and the refiner that stands in for a model."""
+
+from __future__ import annotations
+
+from aha.models.templates import parse
+from aha.pipeline.conversations import Conversation
+from aha.pipeline.refine import by_rules, refiner
+from aha.pipeline.selection import Rules, select, table_of
+from aha.pipeline.ways import ASK, direct, few_shot, plain
+from aha.tasks.countdown import Countdown
+from aha.tasks.decontaminate import grams_of_tests
+from aha.types import Abstain, Completion, Failed, Message, Problem, Rollout, Score, Verdict
+
+TASK = Countdown()
+ASKED = Problem("p-1", "countdown", (Message("user", "Using each of 3, 5, 7 once and + - *, make 22."),), "3*5+7")
+
+
+def rollout(text: str, problem: Problem = ASKED) -> Rollout:
+    return Rollout(problem, (1,), Completion((1, 2), (0.0, 0.0), "stop", 0), text, parse(text))
+
+
+def judged(**outcomes: float | str) -> Verdict:
+    """A number is a score, a text a failure, "-" no opinion."""
+    made = {
+        k: Score(v) if not isinstance(v, str) else Abstain("") if v == "-" else Failed(v) for k, v in outcomes.items()
+    }
+    return Verdict(made, None)
+
+
+def test_the_first_that_pass_are_kept_and_all_others_counted() -> None:
+    least = {"accuracy": 1.0, "language": 0.9}
+    pairs = [
+        (rollout("wrong"), judged(accuracy=0.0, language=1.0)),
+        (rollout("mixed"), judged(accuracy=1.0, language=0.5)),
+        (rollout("broken"), judged(accuracy="timeout", language=1.0)),
+        (rollout("no words"), judged(accuracy=1.0, language="-")),
+        (rollout("right"), judged(accuracy=1.0, language=0.9)),
+        (rollout("also right"), judged(accuracy=1.0, language=1.0)),
+    ]
+    kept, dropped = select(ASKED, pairs, Rules(least, 2, refiner(""), frozenset()))
+    assert [c.response for c in kept] == ["no words", "right"] and [c.id for c in kept] == ["p-1-3", "p-1-4"]
+    assert dropped == {"accuracy": 1, "language": 1, "failed": 1, "enough": 1}
+
+
+def test_test_problems_and_what_cannot_be_refined_stay_out() -> None:
+    test = TASK.problem("test", 0)
+    right = judged(accuracy=1.0)
+    rules = Rules({"accuracy": 1.0}, 4, refiner(""), grams_of_tests([TASK], 10))
+    assert select(test, [(rollout("x", test), right)], rules)[1] == {"contaminated": 1}
+    assert select(ASKED, [(rollout("x"), right)], Rules({}, 4, refiner("rules"), frozenset()))[1] == {"not refined": 1}
+
+
+def test_the_table_is_by_domain() -> None:
+    turns = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    rows = [
+        Conversation("1", "code", turns, "r", tokens=10),
+        Conversation("2", "maths", turns[:1], "r", tokens=20),
+        Conversation("3", "maths", turns[:1], "r", tokens=40),
+    ]
+    table = table_of(rows)
+    assert table["maths"] == {"samples": 2, "turns": 1.0, "tokens": 30.0}
+    assert table["total"]["samples"] == 3 and table["total"]["turns"] == 4 / 3
+    assert table_of([]) == {"total": {"samples": 0, "turns": None, "tokens": None}}
+
+
+def test_the_ways_to_put_a_question() -> None:
+    example = Conversation("e", "countdown", (Message("user", "2+2?"),), "<think>long</think>")
+    assert plain(ASKED, [example]) == ASKED
+    assert [m.content for m in few_shot(ASKED, [example]).messages] == [
+        "2+2?",
+        "<think>long</think>",
+        ASKED.messages[0].content,
+    ]
+    assert few_shot(ASKED, []) == ASKED
+    assert direct(ASKED, []).messages[0].content == f"{ASKED.messages[0].content} {ASK['en']}"
+
+
+def test_refined_by_rules() -> None:
+    mixed = "<think> we need 22. 3*5=15: 15-7=8不行，等等，15+7=22对了！</think><answer>3*5+7</answer>"
+    refined = by_rules(rollout(mixed))
+    assert refined == "<think> i need 22. 3*5=15: 15-7=8 no, wait, 15+7=22 yes!</think><answer>3*5+7=22</answer>"
+    assert by_rules(rollout("<think> 你好吗</think><answer>3*5+7</answer>")) is None, "words it does not know"
+    assert by_rules(rollout("<answer>3*5+7</answer>")) is None and by_rules(rollout("<think>x")) is None
+    zh = Problem("p", "countdown", (Message("user", "?"),), "", language="zh")
+    text = "<think>目标是22。3*5=15 wait, 15+7=22 yes!</think><answer>15+7</answer>"
+    assert by_rules(rollout(text, zh)) == "<think> 目标是22。3*5=15等等，15+7=22对了！</think><answer>15+7=22</answer>"
