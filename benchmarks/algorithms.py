@@ -122,7 +122,9 @@ def main() -> None:
     headings = ["algorithm", "before", "after, by seed", "least gain", "longest", "format", "tokens", "asked"]
     print("\n" + markdown(headings, [line(name, outcomes) for name, outcomes in found.items()]))
     machine = json.loads((folder / "run.json").read_text())
-    print(json.dumps({key: machine[key] for key in ("cpu", "threads", "dtype", "torch", "commit", "started")}))
+    commit = json.loads((folder / "stages/01-zero/stage.json").read_text())["commit"]
+    about = {key: machine[key] for key in ("cpu", "threads", "dtype", "torch", "started")}
+    print(json.dumps({**about, "commit": commit}))
     if arguments.picture:
         draw(found, arguments.picture)
 

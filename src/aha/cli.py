@@ -69,7 +69,11 @@ def run(
             _show(facts, as_json)
             console.print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
         return
-    result = run_recipe(chosen, out or Path("runs") / chosen.name, Console(stderr=True) if as_json else console, begin)
+    shown = Console(stderr=True) if as_json else console
+    try:
+        result = run_recipe(chosen, out or Path("runs") / chosen.name, shown, begin)
+    except Stopped as stopped:
+        raise Stopped(f"{stopped}; leave out --from to go on from here" if begin else str(stopped)) from stopped
     if as_json:
         _print_json(result)
 
@@ -153,8 +157,8 @@ def check(
 ) -> None:
     """Prove a task's grader: every gold answer scores 1, a wrong one 0; rows that fail are listed with the reason.
 
-    Tasks: countdown, arithmetic, reasoning-gym, and with :FILE, :FOLDER or :HUB_ID gsm8k, math, math500, mgsm,
-    humaneval, bbh, ifeval. A file alone is recognised by its rows.
+    Tasks: countdown, arithmetic, logic, functions, requests, reasoning-gym, and with :FILE, :FOLDER or :HUB_ID gsm8k,
+    math, math500, mgsm, humaneval, bbh, ifeval, prompts. A file alone is recognised by its rows.
     """
     from aha.tasks.checking import check as check_task
     from aha.tasks.table import EMBEDDED

@@ -26,6 +26,7 @@ from aha.errors import UserError
 from aha.evaluation.evaluate import evaluate
 from aha.models.loading import load, resolve
 from aha.pipeline import recipes
+from aha.pipeline.checks import check
 from aha.pipeline.context import dialogue_of, engine_of, task_of
 from aha.pipeline.run import run
 from aha.studio.plots import curves_png
@@ -54,6 +55,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     """What a run would do, after everything that can be checked without training was checked."""
     chosen = runtime.choose(recipe.device, recipe.dtype, recipe.threads)
     task = task_of(recipe)
+    check(recipe)
     facts: dict[str, Any] = {"device": chosen.device, "dtype": chosen.dtype_name, "threads": chosen.threads}
     pretrains = isinstance(next(iter(recipe.stages.values())), PretrainStage)
     if not pretrains:

@@ -210,6 +210,7 @@ class PretrainStage(Section):
     head_size: Positive = 32
     mlp_size: Positive = 512
     context: Positive = 1024
+    pages: dict[str, float] = {"drill": 0.22, "countdown": 0.62, "arithmetic": 0.10, "hopeless": 0.06}  # shares
     tokenizer_pages: Positive = 20_000
     pages_per_step: Positive = 220
     steps: Positive = 1000
@@ -336,7 +337,9 @@ def _resolve(recipe: Recipe, parts: list[str], data: dict[str, Any]) -> list[str
 
 
 # mappings whose keys are checked by their readers
-_FREE = {"task_options", "rewards", "options", "ways", "least", "written", "rewards_of", "preferences", "tasks"}
+_FREE = {
+    "task_options", "rewards", "options", "ways", "least", "written", "rewards_of", "preferences", "tasks", "pages",
+}  # fmt: skip
 
 
 def _assign(data: dict[str, Any], parts: list[str], value: Any, written: str) -> None:

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from statistics import mean
 from typing import Any
 
@@ -20,11 +21,11 @@ from aha.models.tiny.web.functions import Page, follow, functions_page, search
 from aha.tasks.functions import FAMILIES, OPERATIONS, PROBES, Function, Step, everything, expression, key_of, value
 from aha.tasks.splits import split_of
 
-PAGES = 4000
+PAGES = 2000
 SHOWN_CALL = re.compile(r"f\(([^()a-z]*)\)=(\[[^]]*\]|\d+)")
 CALCULATION = re.compile(r"(?:(?<=[ ，。])|^)([\d+*/%,()a-z-]*?\d[\d+*/%(),a-z-]*)(=|>)(\d+)(?=[^\d)])")
 VERDICT = re.compile(r" (yes|no)\b| (found it)|(对了|找到了|对|不行)")
-HEADER = re.compile(r"((?:\([xs]|[xs](?![a-z])|\d+-x|\[i|(?:sorted|sum|max|min)\()[^:=!。]*?): ")
+CANDIDATE = re.compile(r"(\[i[^:]*|[^ ，。一-鿿]+)$")  # at the end of what stands before its colon
 CAREFUL = Author("en", 0.0, calculates=True, quits=0.0, orderly=True, remembers=True, turns_back=1.0, checks=0.0)
 
 
@@ -43,11 +44,14 @@ def read(text: str) -> Any:
     return tuple(got) if isinstance(got, list) else got
 
 
-def pages(count: int = PAGES, seed: int = 0) -> Iterator[tuple[Author, Page]]:
-    rng = random.Random(seed)
-    for _ in range(count):
-        author = Author.draw(rng)
-        yield author, functions_page(rng, author)
+def written(count: int) -> list[Page]:
+    rng = random.Random(0)
+    return [functions_page(rng, Author.draw(rng)) for _ in range(count)]
+
+
+@cache
+def pages() -> list[Page]:
+    return written(PAGES)
 
 
 def examples_of(question: str) -> dict[Any, Any]:
@@ -92,8 +96,8 @@ def is_right(question: str, answer: str) -> bool:
 
 
 def test_pages_are_deterministic_and_both_kinds_and_languages_are_there() -> None:
-    made = [page for _, page in pages(300)]
-    assert made == [page for _, page in pages(300)]
+    made = written(300)
+    assert made == written(300) == pages()[:300]
     described = [question for question, _, _ in made if function_in(question)]
     assert 80 < len(described) < 220
     assert sum("写" in question for question, _, _ in made) > 50
@@ -102,23 +106,23 @@ def test_pages_are_deterministic_and_both_kinds_and_languages_are_there() -> Non
 def test_only_functions_of_the_train_split_are_asked() -> None:
     known = {domain: list(everything(domain).values()) for domain in FAMILIES}
     by_examples = 0
-    for _, (question, _, _) in pages(600):
+    for question, _, _ in pages()[:400]:
         function = function_in(question)
         if function is None:
             cases = examples_of(question)
             domain = "list" if isinstance(next(iter(cases)), tuple) else "number"
             fitting = [f for f in known[domain] if all(value(f, x) == y for x, y in cases.items())]
-            # What examples leave open (a function that they never ask for) is of the train split in one reading at least.
+            # Of a function that examples never ask for they may leave open which it is.
             assert any(split_of(key_of(f)) == "train" for f in fitting), question
             by_examples += len(fitting) == 1
         else:
             assert split_of(key_of(function)) == "train", question
-    assert by_examples > 200
+    assert by_examples > 150
 
 
 def test_every_calculation_is_right() -> None:
     count = 0
-    for _, (question, trace, _) in pages():
+    for question, trace, _ in pages():
         shown = {(x, y) for x, y in SHOWN_CALL.findall(question)}
         for x, y in SHOWN_CALL.findall(trace):
             function = function_in(question)
@@ -137,8 +141,9 @@ def claims(trace: str) -> Iterator[tuple[str, str, str]]:
     place, candidate = 0, ""
     for found in VERDICT.finditer(trace):
         said = trace[place : found.start()]
-        if headers := list(HEADER.finditer(said)):
-            candidate, said = headers[-1][1].split(", ")[-1], said[headers[-1].end() :]
+        before, colon, after = said.rpartition(": ")
+        if colon and (header := CANDIDATE.search(before)):
+            candidate, said = header[1], after
         word = found[1] or found[2] or found[3]
         place = found.end()
         end = word in ("found it", "对了", "找到了") or (word == "yes" and trace[place : place + 1] == "!")
@@ -147,26 +152,25 @@ def claims(trace: str) -> Iterator[tuple[str, str, str]]:
 
 def test_every_verdict_on_a_candidate_is_true() -> None:
     count = {"yes": 0, "no": 0, "end": 0}
-    for _, (question, trace, answer) in pages():
+    for question, trace, answer in pages():
         if function_in(question):
             continue
         cases = examples_of(question)
         for candidate, said, verdict in claims(trace):
             fits = {x: compute(candidate, x) == y for x, y in cases.items()}
-            assert all(fits.values()) if verdict == "end" else any(fits.values()) if verdict == "yes" else not all(
-                fits.values()
-            ), (question, trace, candidate)
+            true = {"end": all(fits.values()), "yes": any(fits.values()), "no": not all(fits.values())}
+            assert true[verdict], (question, trace, candidate)
             if named := SHOWN_CALL.findall(said):
                 assert fits[read(named[-1][0])] == (verdict != "no"), (question, trace)
             if verdict == "end":
                 assert candidate == body(answer), (question, trace)
             count[verdict] += 1
-    assert min(count.values()) > 200, count
+    assert min(count.values()) > 150, count
 
 
 def test_lists_are_written_up_to_the_first_wrong_item() -> None:
     count = 0
-    for _, (question, trace, _) in pages():
+    for question, trace, _ in pages():
         cases = examples_of(question)
         if function_in(question) or not all(isinstance(y, tuple) for y in cases.values()):
             continue
@@ -185,13 +189,14 @@ def test_lists_are_written_up_to_the_first_wrong_item() -> None:
 
 def test_words_are_followed_by_their_code() -> None:
     count = 0
-    for _, (question, trace, answer) in pages():
+    for question, trace, answer in pages():
         function = function_in(question)
         if function is None or ": " not in trace:
             continue
         for number, step in enumerate(function.steps, 1):
             so_far = Function(function.domain, function.steps[:number])
-            place = [m.end() for language in ("en", "zh") for m in re.finditer(re.escape(step.words(language)) + ": ", trace)]
+            words = "|".join(re.escape(step.words(language)) for language in ("en", "zh"))
+            place = [found.end() for found in re.finditer(f"(?:{words}): ", trace)]
             if not place:  # given up before
                 assert expression(Function(function.domain, function.steps[: number - 1])) == body(answer)
                 break
@@ -207,7 +212,7 @@ def test_words_are_followed_by_their_code() -> None:
 
 def test_some_pages_are_right_and_not_too_many() -> None:
     right: dict[bool, list[bool]] = {True: [], False: []}
-    for _, (question, _, answer) in pages():
+    for question, _, answer in pages():
         right[function_in(question) is None].append(is_right(question, answer))
     assert 0.15 <= mean(map(float, [*right[True], *right[False]])) <= 0.55
     for kind in right.values():
@@ -216,7 +221,7 @@ def test_some_pages_are_right_and_not_too_many() -> None:
 
 def test_careful_authors_who_come_to_an_end_are_right() -> None:
     rng, ended, right, stray = random.Random(1), 0, 0, 0
-    for number in range(1500):
+    for number in range(1000):
         author = replace(CAREFUL, language="zh" if number % 3 == 0 else "en", checks=0.5 * (number % 2))
         question, trace, answer = functions_page(rng, author)
         if any(phrase in trace for phrase in ("give up", "too hard", "not sure", "放弃", "太难", "不确定")):
@@ -224,7 +229,7 @@ def test_careful_authors_who_come_to_an_end_are_right() -> None:
             continue
         ended += 1
         right += is_right(question, answer)
-    assert right == ended and stray < 0.06 * 1500
+    assert right == ended and stray < 0.06 * 1000
 
 
 def test_a_careful_search() -> None:
@@ -264,8 +269,6 @@ def test_any_author_writes_a_page(seed: int) -> None:
 def test_traces_are_short(careful: bool) -> None:
     tokenizer = load("tiny").tokenizer
     rng = random.Random(0)
-    lengths = sorted(
-        len(tokenizer.encode(functions_page(rng, CAREFUL if careful else Author.draw(rng))[1], add_special_tokens=False))
-        for _ in range(1000)
-    )
-    assert mean(lengths) < 80 and lengths[950] <= 130
+    traces = [functions_page(rng, CAREFUL if careful else Author.draw(rng))[1] for _ in range(800)]
+    lengths = sorted(len(tokenizer.encode(trace, add_special_tokens=False)) for trace in traces)
+    assert mean(lengths) < 80 and lengths[760] <= 130

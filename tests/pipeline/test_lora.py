@@ -13,7 +13,7 @@ from aha.pipeline.run import run
 from aha.training.learner import Optimiser, TorchLearner
 from aha.training.lora import with_lora
 from aha.types import Sample
-from small_runs import small, weights
+from small_runs import KillAt, Killed, small, weights
 from tiny_models import TinyFactory
 
 pytest.importorskip("peft", reason="the optional library peft is not installed")
@@ -45,8 +45,25 @@ def test_the_plain_model_with_merged_weights_is_the_learner(tiny: TinyFactory, a
 
 
 def test_a_run_with_adapters_leaves_a_plain_model(tiny: TinyFactory, tmp_path: Path, lucky: None) -> None:
-    made = override(small(tiny), ["lora={rank: 2}"])
+    """The reference is renewed on the way; a broken run ends the same."""
+    made = override(small(tiny), ["lora={rank: 2}", "algorithm.reference_refresh=2", "checkpoint_every=3"])
     run(made, tmp_path / "run")
+    with pytest.raises(Killed):
+        run(made, tmp_path / "broken", KillAt(2))
+    run(made, tmp_path / "broken")
+    one, two = (weights(tmp_path / name / "stages/01-zero/model") for name in ("run", "broken"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
     before, after = weights(Path(made.model)), weights(tmp_path / "run/stages/01-zero/model")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all("_proj" in name for name in changed) and before.keys() == after.keys()
+
+
+def test_in_bfloat16_the_saved_weights_are_not_rounded(tiny: TinyFactory) -> None:
+    loaded = load(str(tiny("llama")))
+    learner = TorchLearner(with_lora(loaded.fresh_copy(), 4, 8.0), Optimiser(lr=1e-3), dtype=torch.bfloat16)
+    learner.forward_backward(ROWS, lambda logprobs, _: (-logprobs.sum(), {}), 7.0)
+    learner.optim_step()
+    saved, plain = learner.master_weights(loaded.model), dict(loaded.model.named_parameters())
+    assert {w.dtype for w in saved.values()} == {torch.float32}
+    for name, w in saved.items():
+        assert torch.equal(w, plain[name]) or (name.endswith("_proj.weight") and (w - plain[name]).abs().max() < 0.01)

@@ -37,8 +37,8 @@ def test_the_first_that_pass_are_kept_and_all_others_counted() -> None:
         (rollout("right"), judged(accuracy=1.0, language=0.9)),
         (rollout("also right"), judged(accuracy=1.0, language=1.0)),
     ]
-    kept, dropped = select(ASKED, pairs, Rules(least, 2, refiner(""), frozenset()))
-    assert [c.response for c in kept] == ["no words", "right"] and [c.id for c in kept] == ["p-1-3", "p-1-4"]
+    kept, dropped = select("cold-7", ASKED, pairs, Rules(least, 2, refiner(""), frozenset()))
+    assert [c.response for c in kept] == ["no words", "right"] and [c.id for c in kept] == ["cold-7-3", "cold-7-4"]
     assert dropped == {"accuracy": 1, "language": 1, "failed": 1, "enough": 1}
 
 
@@ -46,8 +46,11 @@ def test_test_problems_and_what_cannot_be_refined_stay_out() -> None:
     test = TASK.problem("test", 0)
     right = judged(accuracy=1.0)
     rules = Rules({"accuracy": 1.0}, 4, refiner(""), grams_of_tests([TASK], 10))
-    assert select(test, [(rollout("x", test), right)], rules)[1] == {"contaminated": 1}
-    assert select(ASKED, [(rollout("x"), right)], Rules({}, 4, refiner("rules"), frozenset()))[1] == {"not refined": 1}
+    assert select("a", test, [(rollout("x", test), right)], rules)[1] == {"contaminated": 1}
+    copied = rollout(f"as they ask: {test.messages[0].content}")
+    assert not select("a", ASKED, [(copied, right)], rules)[1], "of an endless task the question itself counts"
+    unrefined = Rules({}, 4, refiner("rules"), frozenset())
+    assert select("a", ASKED, [(rollout("x"), right)], unrefined)[1] == {"not refined": 1}
 
 
 def test_the_table_is_by_domain() -> None:

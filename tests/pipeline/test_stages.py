@@ -89,6 +89,8 @@ def test_nothing_kept_is_said(tiny: TinyFactory, tmp_path: Path) -> None:
         ({"least": {"acuracy": 1.0}}, "did you mean 'accuracy'"),
         ({"written": {"countdown": 3}}, "task 'countdown' writes no responses"),
         ({"also": ("nothing.jsonl",)}, "no file 'nothing.jsonl'"),
+        ({"ways": {}}, "give at least one"),
+        ({"ways": {"few-shot": 1.0}}, "few-shot needs examples"),
     ],
 )
 def test_what_cannot_be_used_is_named(
@@ -157,3 +159,35 @@ def test_each_epoch_has_every_row_once() -> None:
     epochs = [[s.ids[0] for step in range(3 * e, 3 * e + 3) for s in batch(step)] for e in range(3)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs) and epochs[0] != epochs[1]
     assert [len(batch(step)) for step in range(3)] == [4, 4, 2]
+
+
+def test_texts_of_all_kinds_and_ids_that_come_again_survive_a_review(tiny: TinyFactory, tmp_path: Path) -> None:
+    """Line separators of Unicode are no line ends, and two rows of one id stay two."""
+    odd = {"prompt": "a", "response": "one\u2028two\u0085three", "id": "x"}
+    (tmp_path / "also.jsonl").write_text("".join(json.dumps(odd, ensure_ascii=False) + "\n" for _ in range(2)))
+    recipe = made(tiny, review=True, questions=2, also=(str(tmp_path / "also.jsonl"),))
+    with pytest.raises(Stopped, match="4 of 4"):
+        run(recipe, tmp_path / "run")
+    folder = stage(tmp_path / "run", "gather")
+    review.export(folder, tmp_path / "todo.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "todo.jsonl").read_text().split("\n") if line]
+    assert [row["id"] for row in rows[2:]] == ["x", "x#2"] and rows[3]["response"] == odd["response"]
+    decided = "".join(json.dumps({**row, "decision": "accept"}) + "\n" for row in rows)
+    (tmp_path / "done.jsonl").write_text(decided)
+    assert review.take(folder, tmp_path / "done.jsonl", "ann")["accept"] == 4
+    run(recipe, tmp_path / "run")
+    assert len(read(folder / "data.jsonl")) == 4
+    with pytest.raises(UserError, match="is finished"):
+        review.take(folder, tmp_path / "done.jsonl", "ann")
+
+
+def test_files_that_change_are_read_again(tiny: TinyFactory, tmp_path: Path) -> None:
+    """Also those that a stage only adds to its own."""
+    file = tmp_path / "also.jsonl"
+    file.write_text('{"prompt": "a", "response": "b"}\n')
+    recipe = made(tiny, questions=2, also=(str(file),))
+    run(recipe, tmp_path / "run")
+    assert len(read(stage(tmp_path / "run", "gather") / "data.jsonl")) == 3
+    file.write_text('{"prompt": "a", "response": "b"}\n{"prompt": "c", "response": "d"}\n')
+    run(recipe, tmp_path / "run")
+    assert len(read(stage(tmp_path / "run", "gather") / "data.jsonl")) == 4

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from aha.rewards.sandbox import available
 from aha.tasks import functions
 from aha.tasks.functions import (
-    FAMILIES, OPERATIONS, PROBES, SHOWN, Function, Functions, Step, everything, expression, key_of, program, question,
+    FAMILIES,
+    OPERATIONS,
+    PROBES,
+    SHOWN,
+    Function,
+    Functions,
+    Step,
+    everything,
+    expression,
+    key_of,
+    program,
+    question,
     value,
 )  # fmt: skip
 from aha.tasks.splits import split_of
@@ -73,8 +84,9 @@ def test_programs_do_what_the_callables_do() -> None:
     [
         ("number", [("times", 3), ("plus", 2)], "x*3+2", "multiply by 3, then add 2", "乘3，再加2"),
         ("number", [("plus", 2), ("times", 3)], "(x+2)*3", "add 2, then multiply by 3", "加2，再乘3"),
-        ("number", [("times", 3), ("from", 20)], "20-x*3", "multiply by 3, then subtract it from 20", "乘3，再用20减它"),
-        ("number", [("over", 3), ("times", 2)], "x//3*2", "divide by 3 and round down, then multiply by 2",
+        ("number", [("times", 3), ("from", 20)], "20-x*3", "multiply by 3, then subtract it from 20",
+         "乘3，再用20减它"),
+        ("number", [("over", 3), ("times", 2)], "x//3*2", "divide by 3, rounding down, then multiply by 2",
          "除以3取整，再乘2"),
         ("list", [("down", None), ("first", 2)], "sorted(s)[::-1][:2]", "sort it, largest first, then keep the first 2",
          "从大到小排，再留前2个"),
@@ -164,7 +176,7 @@ def test_examples_fit_one_function_alone() -> None:
 
 def test_hidden_calls_tell_a_function_from_all_others() -> None:
     largest = []
-    for _, _, problem in problems(15):
+    for _, _, problem in problems(10):
         function, tests = function_of(problem), problem.hidden["tests"]
         inputs = [ast.literal_eval(test["call"][2:-1]) for test in tests]
         arguments = [tuple(x) if isinstance(x, list) else x for x in inputs]
@@ -178,6 +190,7 @@ def test_hidden_calls_tell_a_function_from_all_others() -> None:
     assert sum(n < 1000 for n in largest) > 0.95 * len(largest)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from(sorted(FAMILIES)))
 def test_a_near_miss_is_another_function(seed: int, domain: str) -> None:
     function = functions.draw(random.Random(seed), {domain: FAMILIES[domain]})
@@ -219,7 +232,8 @@ HOSTILE = [
     "", " ", "def f(x): return", "def f(x):\n    while True: pass", "import os; os._exit(0)", "\x00", "\ud800",
     "def f(x): return 'a' * 10**10", "def f(x): return f(x)", "raise SystemExit", "(" * 10_000, "x" * 100_000,
     "import os\nfor i in range(99): os.fork()\ndef f(x): return 0", "open('/tmp/x', 'w').write('y' * 10**9)",
-    "class A:\n    def __eq__(self, other): return True\ndef f(x): return A()", "f = lambda *a: type('I', (int,), {})(3)",
+    "class A:\n    def __eq__(self, other): return True\ndef f(x): return A()",
+    "f = lambda *a: type('I', (int,), {})(3)",
     "```python\ndef f(x): return x", "def f(x): return (i for i in [x])",
 ]  # fmt: skip
 
@@ -253,7 +267,8 @@ def test_the_same_index_is_the_same_problem(task: Functions) -> None:
 def test_votes() -> None:
     task = TASKS[0]
     problem = task.problem("test", 0)
-    same = ["def f(x): return x*3+2", "def f(x):\n    return (x * 3) + 2  # so", "```python\ndef f(x): return x*3+2\n```"]
+    same = ["def f(x): return x*3+2", "def f(x):\n    return (x * 3) + 2  # so"]
+    same.append(f"```python\n{same[0]}\n```")
     assert len({task.vote_key(problem, answer) for answer in same}) == 1
     assert task.vote_key(problem, same[0]) != task.vote_key(problem, "def f(x): return x*3+1")
     for unreadable in ("", "def f(x) return x", "x" * 2000, "\ud800", "\x00", "-" * 900 + "1" * 90 + "(" * 9):

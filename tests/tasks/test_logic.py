@@ -271,8 +271,9 @@ def test_another_option_scores_0_and_votes(answer: str) -> None:
 
 HOSTILE = [
     "", " ", "E", "Z", "C or D", "C, D", "A B C D", "ABCD", "(A)(C)", "C) Cy", "(C) Cy", "(C", "C)", "((C))", "C!",
-    "C..", "cy", "CY", "Cy.", "Cy Cy", "the answer is C", "not C", "Ｃ", "С", "ç", "C\u0301", "ⓒ", "\x00", "\ud800", "1",
-    "None", "C" * 10_000, "(" * 10_000 + "C" + ")" * 10_000, "__import__('os').system('x')", "C\nA", "{right}", "<b>C</b>",
+    "C..", "cy", "CY", "Cy.", "Cy Cy", "the answer is C", "not C", "Ｃ", "С", "ç", "C\u0301", "ⓒ", "\x00", "\ud800",
+    "1", "None", "C" * 10_000, "(" * 10_000 + "C" + ")" * 10_000, "__import__('os').system('x')", "C\nA", "{right}",
+    "<b>C</b>",
 ]  # fmt: skip
 
 

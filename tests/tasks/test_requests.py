@@ -47,8 +47,8 @@ from aha.types import Problem, Score, Split
 KINDS: tuple[Kind, ...] = ("helpful", "lookalike", "harmful")
 SPLITS: tuple[Split, ...] = ("train", "test")
 TASKS = [Requests(), Requests(seed=7, chinese=1.0), Requests(harmful=1.0, lookalikes=0.0), Requests(harmful=0.0)]
-# One request in nine: some of every form, with every word.
-SOME = [r for kind in KINDS for language in ("en", "zh") for r in list(every_request(kind, language))[::9]]
+# One request in 13: some of every form, with every word.
+SOME = [r for kind in KINDS for language in ("en", "zh") for r in list(every_request(kind, language))[::13]]
 HARMLESS = [request for request in SOME if request.kind != "harmful"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from aha.errors import UserError
 from aha.evaluation.grading import Pairs, graded
@@ -17,7 +18,7 @@ from aha.evaluation.responses import response_metrics
 from aha.models.dialogue import Dialogue
 from aha.protocols import Engine, Task
 from aha.seeds import seed_of
-from aha.types import Prompt, Rollout, Sampling, Verdict
+from aha.types import Abstain, Prompt, Rollout, Sampling, Verdict
 
 BATCH = 64  # problems sampled at a time
 REWARD_THREADS = 4
@@ -52,7 +53,8 @@ def evaluate(
     if k > samples:
         raise UserError(f"pass@k with k = {k} needs as many samples, and {samples} were asked for; raise -n")
     size = task.size("test")
-    asked = [task.problem("test", i) for i in range(problems if size is None else min(problems, size))]
+    drawn = [task.problem("test", i) for i in range(problems if size is None else min(problems, size))]
+    asked = list({problem.id: problem for problem in drawn}.values())  # a part of a mixture may have begun again
     if not asked:
         raise UserError(f"task {task.name!r} has no test problems; give it more rows")
     found: list[Pairs] = []
@@ -70,6 +72,9 @@ def _figures(
     task: Task, rollouts: Sequence[Sequence[Rollout]], verdicts: Sequence[Sequence[Verdict]], samples: int, k: int
 ) -> dict[str, float | str | None]:
     """A rollout whose grader failed counts as asked and not as right."""
+    judged = [not all(isinstance(v.outcomes["accuracy"], Abstain) for v in group) for group in verdicts]
+    if any(judged):  # what no rule can check is neither right nor wrong
+        rollouts, verdicts = list(compress(rollouts, judged)), list(compress(verdicts, judged))
     right_P_K = [[v.value("accuracy") == 1.0 for v in group] for group in verdicts]
     pass1, stderr = mean_and_stderr([sum(row) / samples for row in right_P_K])
     votes = [

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.config import CollectStage
+from aha.config import CollectStage, EvaluateStage
 from aha.engines.native.engine import NativeEngine
 from aha.errors import Stopped, UserError
 from aha.evaluation.grading import graded
@@ -23,14 +23,13 @@ from aha.models.dialogue import Dialogue
 from aha.models.loading import load
 from aha.pipeline import review, ways
 from aha.pipeline.context import Context, dialogue_of, engine_of, task_of
-from aha.pipeline.conversations import Conversation, read, write
+from aha.pipeline.conversations import Conversation, read, with_own_ids, write
 from aha.pipeline.refine import refiner
 from aha.pipeline.run_folder import write_text
 from aha.pipeline.selection import Rules, select, table_of
 from aha.protocols import Writes
-from aha.rewards.compose import find
 from aha.seeds import seed_of
-from aha.tasks.decontaminate import grams_of_tests
+from aha.tasks.decontaminate import Gram, grams_of_tests
 from aha.tasks.mixture import Mixture
 from aha.types import Problem, Prompt, Sampling, StepMetrics
 
@@ -48,19 +47,16 @@ class Collecting:
     dialogue: Dialogue
     rules: Rules
     examples: tuple[Conversation, ...]
+    context_length: int  # tokens
 
 
 def run_collect(context: Context, stage: CollectStage) -> dict[str, Any]:
     """Sample, keep what passes, write it; goes on after the last part that is there. Returns the stage's result."""
-    for name in stage.least:
-        find(name)
-    ways.check(stage.ways)
     loaded = load(context.start, context.runtime.device)
-    tasks = context.task.tasks if isinstance(context.task, Mixture) else (context.task,)
-    rules = Rules(stage.least, stage.keep, refiner(stage.refine), grams_of_tests(tasks, stage.decontaminate))
+    rules = Rules(stage.least, stage.keep, refiner(stage.refine), _seen(context, stage))
     dialogue = dialogue_of(loaded, context.recipe.template)
     engine = engine_of(loaded, context.runtime, stage.slots)
-    collecting = Collecting(context, stage, engine, dialogue, rules, _examples(context, stage))
+    collecting = Collecting(context, stage, engine, dialogue, rules, _examples(context, stage), loaded.context)
     parts = -(-stage.questions // PART)
     context.folder.set_state(planned_steps=parts)
     files = [context.folder.path / "parts" / f"part-{number:05d}.json" for number in range(1, parts + 1)]
@@ -79,6 +75,14 @@ def run_collect(context: Context, stage: CollectStage) -> dict[str, Any]:
         if context.stop.asked and number + 1 < parts:
             raise Stopped(f"part {number + 1} is saved")
     return _finish(collecting, [_read(file) for file in files])
+
+
+def _seen(context: Context, stage: CollectStage) -> frozenset[Gram]:
+    """What is in the test problems of the stage's tasks, and of those that the run evaluates later."""
+    tasks = [*(context.task.tasks if isinstance(context.task, Mixture) else (context.task,))]
+    for other in context.recipe.stages.values():
+        tasks += [task_of(context.recipe, name) for name in other.tasks] if isinstance(other, EvaluateStage) else []
+    return grams_of_tests(tasks, stage.decontaminate)
 
 
 def write_part(collecting: Collecting, number: int, file: Path) -> None:
@@ -103,10 +107,9 @@ def write_part(collecting: Collecting, number: int, file: Path) -> None:
 def _sampled(collecting: Collecting, indices: Sequence[int]) -> tuple[list[Conversation], Counter[str]]:
     context, stage = collecting.context, collecting.stage
     problems = [context.task.problem("train", index) for index in indices]
-    put = [_put(collecting, index, problem) for index, problem in zip(indices, problems, strict=True)]
     prompts = [
-        Prompt(collecting.dialogue.prompt(problem), stage.samples, seed_of("collect", context.recipe.seed, problem.id))
-        for problem in put
+        Prompt(_put(collecting, index, problem), stage.samples, seed_of("collect", context.recipe.seed, index))
+        for index, problem in zip(indices, problems, strict=True)
     ]
     sampling = Sampling(stage.max_tokens, stage.temperature, stage.top_k, stage.top_p)
     finished = collecting.engine.stream(prompts, sampling)
@@ -115,20 +118,21 @@ def _sampled(collecting: Collecting, indices: Sequence[int]) -> tuple[list[Conve
     )
     kept: list[Conversation] = []
     dropped: Counter[str] = Counter()
-    for problem, own in zip(problems, pairs, strict=True):
-        found, others = select(problem, own, collecting.rules)
+    for index, problem, own in zip(indices, problems, pairs, strict=True):
+        found, others = select(f"{context.folder.name}-{index}", problem, own, collecting.rules)
         kept += found
         dropped += others
     return kept, dropped
 
 
-def _put(collecting: Collecting, index: int, problem: Problem) -> Problem:
-    """The problem in the way that is drawn for it."""
-    stage = collecting.stage
+def _put(collecting: Collecting, index: int, problem: Problem) -> tuple[int, ...]:
+    """The prompt of a problem in the way that is drawn for it; the plain one where that leaves too little room."""
+    stage, dialogue = collecting.stage, collecting.dialogue
     rng = random.Random(f"way {collecting.context.recipe.seed} {index}")
     name = rng.choices(list(stage.ways), weights=list(stage.ways.values()))[0]
     fitting = [c for c in collecting.examples if c.task in ("", problem.task) and c.language == problem.language]
-    return ways.WAYS[name](problem, rng.sample(fitting[:LONGEST], min(1, len(fitting))))
+    prompt = dialogue.prompt(ways.WAYS[name](problem, rng.sample(fitting[:LONGEST], min(1, len(fitting)))))
+    return prompt if len(prompt) + stage.max_tokens <= collecting.context_length else dialogue.prompt(problem)
 
 
 def _examples(context: Context, stage: CollectStage) -> tuple[Conversation, ...]:
@@ -144,8 +148,15 @@ def _finish(collecting: Collecting, parts: Sequence[dict[str, Any]]) -> dict[str
     rows = [Conversation.of_row(row) for part in parts for row in part["rows"]]
     rows += [c for task, count in stage.written.items() for c in _written(context, task, count)]
     rows += [c for file in stage.also for c in read(Path(file))]
+    clean = [c for c in rows if not collecting.rules.known(c)]
+    if len(clean) < len(rows):
+        context.observer.note(f"{len(rows) - len(clean)} conversations hold a test problem: left out")
+    rows = with_own_ids(clean)
     if not rows:
-        raise UserError(f"stage {context.folder.name!r} kept none of its samples; lower `least`, or ask more questions")
+        raise UserError(
+            f"stage {context.folder.name!r} kept none of its samples; lower `least` or ask more questions, in another "
+            "run folder"
+        )
     if stage.review:
         rows = review.reviewed(folder, rows)
     write(folder / "data.jsonl", rows)
@@ -159,8 +170,7 @@ def _finish(collecting: Collecting, parts: Sequence[dict[str, Any]]) -> dict[str
 def _written(context: Context, name: str, count: int) -> Iterator[Conversation]:
     """Conversations whose response the task writes itself."""
     task = task_of(context.recipe, name)
-    if not isinstance(task, Writes):
-        raise UserError(f"task {name!r} writes no responses; name one that does under `written`, such as 'requests'")
+    assert isinstance(task, Writes), "checked before anything ran"
     for index in range(count):
         problem = task.problem("train", index)
         yield Conversation(f"{problem.id}-w", problem.task, problem.messages, task.response(problem), problem.language)

@@ -50,10 +50,10 @@ def dialogue_of(loaded: Loaded, template: str) -> Dialogue:
     return Dialogue(loaded.tokenizer, template, loaded.eos_ids)
 
 
-def policy_of(loaded: Loaded, lora: LoRAChoice | None) -> Any:
+def policy_of(loaded: Loaded, lora: LoRAChoice | None, seed: int) -> Any:
     """A copy of the loaded model to train, with adapters where those are asked for."""
     copy = loaded.fresh_copy()
-    return with_lora(copy, lora.rank, lora.alpha) if lora is not None else copy
+    return with_lora(copy, lora.rank, lora.alpha, seed) if lora is not None else copy
 
 
 def engine_of(loaded: Loaded, runtime: Runtime, slots: int) -> NativeEngine:

@@ -10,8 +10,9 @@ programs are read too: `{"messages": [..., {"role": "assistant", ...}]}` and `{"
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from aha.models.templates import render
 from aha.pipeline.run_folder import write_text
 from aha.tasks.rows import BadRow, RowError, read_file, text_under
 from aha.types import Message, Sample
+
+ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,17 @@ class Conversation:
             "response": self.response,
             "tokens": self.tokens,
         }
+
+
+def with_own_ids(conversations: Iterable[Conversation]) -> list[Conversation]:
+    """The conversations, where an id comes again with a number after it."""
+    seen: Counter[str] = Counter()
+    found = []
+    for conversation in conversations:
+        seen[conversation.id] += 1
+        again = seen[conversation.id]
+        found.append(replace(conversation, id=f"{conversation.id}#{again}") if again > 1 else conversation)
+    return found
 
 
 def write(file: Path, conversations: Iterable[Conversation]) -> None:
@@ -106,14 +120,20 @@ def _message(data: Any) -> Message:
         or not isinstance(data.get("content"), str)
     ):
         raise RowError("has a message without a role and a text as its content")
+    if data["role"] not in ROLES:
+        raise RowError(f"has the role {data['role']!r}; write one of {', '.join(ROLES)}")
     return Message(data["role"], data["content"])
 
 
 def sample_of(conversation: Conversation, dialogue: Dialogue) -> Sample:
     """The training row: what the policy is shown, then the response and the token that ends it."""
     prompt = render(conversation.messages, dialogue.template, dialogue.tokenizer)
-    response = conversation.response
+    ids = response_ids(dialogue, prompt, conversation.response)
+    return Sample((*prompt, *ids), (0,) * len(prompt) + (1,) * len(ids))
+
+
+def response_ids(dialogue: Dialogue, prompt: tuple[int, ...], response: str) -> list[int]:
+    """The ids of a response after `prompt`, which may have opened its thinking, and of the token that ends it."""
     if dialogue.opens_thinking(prompt):
         response = response.lstrip().removeprefix("<think>").removeprefix("\n")
-    ids = [*dialogue.tokenizer.encode(response, add_special_tokens=False), dialogue.end]
-    return Sample((*prompt, *ids), (0,) * len(prompt) + (1,) * len(ids))
+    return [*dialogue.tokenizer.encode(response, add_special_tokens=False), dialogue.end]

@@ -6,7 +6,6 @@ Work goes on in parts, one a model and task, each written whole, so that a broke
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +52,13 @@ def run_evaluate(context: Context, stage: EvaluateStage) -> dict[str, Any]:
 
 
 def _figures(context: Context, stage: EvaluateStage, model: str, task: str) -> Figures:
-    began = time.perf_counter()
     loaded = load(str(context.data[model]), context.runtime.device)
     found = evaluate(
         engine_of(loaded, context.runtime, stage.slots), dialogue_of(loaded, context.recipe.template),
         task_of(context.recipe, task), problems=stage.tasks[task], samples=stage.samples, seed=context.recipe.seed,
         sampling=Sampling(stage.max_tokens, stage.temperature, 0, stage.top_p),
     )  # fmt: skip
-    return {**found.figures, "time_s": time.perf_counter() - began}
+    return dict(found.figures)
 
 
 def table_of(found: dict[str, dict[str, Figures]]) -> str:

@@ -26,8 +26,8 @@ def evaluate_when(
         engine, dialogue, context.task, problems=choice.problems, samples=choice.samples, sampling=sampling,
         seed=context.recipe.seed,
     )  # fmt: skip
-    folder.write_json("evaluation.json", {**folder.evaluation(), when: result.figures})
     folder.write_json("samples.json", {**folder.read_json("samples.json"), when: examples(result, SAMPLES_SHOWN)})
+    folder.write_json("evaluation.json", {**folder.evaluation(), when: result.figures})  # last: all is there
     context.observer.note(
         f"{when}: pass@1 {result.figures['pass@1']:.1%}, format {result.figures['format']:.1%}, "
         f"{result.figures['mean_length']:.0f} tokens a response ({time.perf_counter() - began:.0f} s)"

@@ -15,6 +15,7 @@ from aha.errors import UserError, nearest
 from aha.pipeline.conversations import turns_of
 from aha.tasks import preferences
 from aha.tasks.rows import BadRow, RowError, read_file, text_under
+from aha.tasks.splits import split_of
 from aha.types import Message, Split
 
 RULES = "rules:"
@@ -44,7 +45,7 @@ Example = Pair | Labelled
 def examples(source: str, kind: str, count: int, seed: int, split: Split) -> list[Example]:
     """At most `count` examples of `kind` ("pairwise" or "pointwise") from a file, or made by rules.
 
-    A file has one split: of each six of its rows the first is test, as the others are train.
+    A file is split by a hash of what its messages say, so that no prompt is in both splits.
     """
     if source.startswith(RULES):
         return list(_by_rules(source.removeprefix(RULES), kind, count, seed, split))
@@ -53,13 +54,13 @@ def examples(source: str, kind: str, count: int, seed: int, split: Split) -> lis
         raise UserError(f"no file {source!r}; give a .jsonl file of preferences, or rules:TASK")
     read: Callable[[Any], Example] = _pair if kind == "pairwise" else _labelled
     found: list[Example] = []
-    for place, raw in enumerate(read_file(file)):
-        if (place % 6 == 0) != (split == "test"):
-            continue
+    for raw in read_file(file):
         try:
-            found.append(read(raw.data))
+            example = read(raw.data)
         except RowError as error:
             raise BadRow(str(file), raw.number, str(error)) from error
+        if split_of("\n".join(f"{m.role} {m.content}" for m in example.messages)) == split:
+            found.append(example)
     return found[:count]
 
 

@@ -61,7 +61,7 @@ def run_pretrain(context: Context, stage: PretrainStage) -> dict[str, Any]:
 def _begin(context: Context, stage: PretrainStage) -> tuple[nn.Module, PreTrainedTokenizerFast]:
     """A new model, and a tokenizer trained on the web."""
     seed = context.recipe.seed
-    pages = (web.document(random.Random(f"tokenizer {seed} {i}")) for i in range(stage.tokenizer_pages))
+    pages = (web.document(random.Random(f"tokenizer {seed} {i}"), stage.pages) for i in range(stage.tokenizer_pages))
     tokenizer = tiny_tokenizer.train(pages)
     torch.manual_seed(seed)
     return Qwen3ForCausalLM(architecture(stage, tokenizer)), tokenizer
@@ -91,7 +91,7 @@ def _batches(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast, seed: int
 
     def pages(step: int) -> list[Sample]:
         rng = random.Random(f"web {seed} {step}")
-        texts = [web.document(rng) for _ in range(stage.pages_per_step)]
+        texts = [web.document(rng, stage.pages) for _ in range(stage.pages_per_step)]
         return [whole_text([*ids, end][: stage.context]) for ids in tokenizer(texts).input_ids]
 
     return pages

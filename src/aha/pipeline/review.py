@@ -78,11 +78,13 @@ def _known(folder: Path) -> Path:
     file = folder / FILE
     if not file.is_file():
         raise UserError(f"{folder} has nothing to review; give a stage's folder of a recipe with review=true")
+    if (folder / "data.jsonl").exists():
+        raise UserError(f"{folder} is finished; run the recipe with --from to collect and review again")
     return file
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -23,19 +23,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from aha.config import RewardModelStage
-from aha.errors import Stopped, UserError
+from aha.errors import RunFailed, Stopped, UserError
 from aha.models.dialogue import Dialogue
 from aha.models.loading import Loaded, load, save
 from aha.models.templates import render
 from aha.pipeline.context import Context, dialogue_of
+from aha.pipeline.conversations import response_ids
 from aha.pipeline.preference_data import Example, Pair, examples
 from aha.pipeline.run_folder import write_text
-from aha.rewards.prose import final_text_of
+from aha.rewards.prose import final_text, final_text_of
 from aha.training import checkpoint
 from aha.training.collect import Scorer
 from aha.training.learner import Optimiser
 from aha.training.reward_model import RewardLearner, scored_row, sigmoid
-from aha.types import Message, Outcome, Rollout, Sample, Score, StepMetrics
+from aha.training.supervised import MOST_REFUSED
+from aha.types import Failed, Message, Outcome, Rollout, Sample, Score, StepMetrics
 
 ABOUT, HEAD = "reward.json", "reward_head.safetensors"
 SMALLEST_SPREAD = 1e-3
@@ -64,6 +66,7 @@ def run_reward_model(context: Context, stage: RewardModelStage) -> dict[str, Any
         learner.load_state(state)
         context.observer.note(f"going on after step {done}")
     context.observer.stage(context.folder.name, done, steps)
+    refused = 0
     for step in range(done, steps):
         epoch, place = divmod(step, per_epoch)
         order = random.Random(f"reward {seed} {epoch}").sample(range(len(rows)), len(rows))
@@ -74,6 +77,9 @@ def run_reward_model(context: Context, stage: RewardModelStage) -> dict[str, Any
         context.folder.append(metrics)
         context.observer.step(metrics)
         context.alive()
+        refused = refused + 1 if values["update_refused"] else 0
+        if refused == MOST_REFUSED:
+            raise RunFailed(f"step {metrics.step}: the gradient was not finite in {refused} steps in a row")
         if metrics.step % stage.checkpoint_every == 0 or metrics.step == steps or context.stop.asked:
             checkpoint.save(context.folder.checkpoints, metrics.step, learner.state())
         if context.stop.asked:
@@ -107,9 +113,16 @@ def _read(text: str, reads: str) -> str:
     return text if reads == "response" else final_text_of(text) or ""
 
 
+def _read_of(rollout: Rollout, reads: str) -> str:
+    """The part of a rollout that is scored; nothing of one that was cut off."""
+    if rollout.completion.stop_reason != "stop":
+        return ""
+    return rollout.text if reads == "response" else final_text(rollout) or ""
+
+
 def _row(dialogue: Dialogue, messages: Sequence[Message], text: str) -> Sample:
     prompt = render(messages, dialogue.template, dialogue.tokenizer)
-    return scored_row((*prompt, *dialogue.tokenizer.encode(text, add_special_tokens=False), dialogue.end))
+    return scored_row((*prompt, *response_ids(dialogue, prompt, text)))
 
 
 def _update(learner: RewardLearner, rows: Rows, labels: Sequence[bool]) -> dict[str, float]:
@@ -130,7 +143,8 @@ def _agreement(numbers: Sequence[float], labels: Sequence[bool], *, pairs: bool)
 def _save(folder: Path, loaded: Loaded, learner: RewardLearner, stage: RewardModelStage, numbers: list[float]) -> None:
     """Write the backbone as the causal LM that it was, and beside it the head and what it reads."""
     weights = dict(learner.master_weights())
-    head = weights.pop("lm_head.weight")
+    head_weight = learner.model.get_output_embeddings().weight  # type: ignore[operator]
+    head = weights.pop(next(name for name, p in learner.model.named_parameters() if p is head_weight))
     own = {name: p.detach() for name, p in loaded.model.named_parameters() if name not in weights}
     save(folder, loaded.model, {**weights, **own}, loaded.tokenizer)
     save_file({"weight": head.contiguous()}, folder / HEAD)
@@ -163,16 +177,18 @@ def load_scorer(folder: str, context: Context, micro_batch_tokens: int) -> Score
 
     @torch.no_grad()
     def score(rollouts: Sequence[Rollout]) -> list[Outcome]:
-        texts = [_read(r.text, about["reads"]) if r.completion.stop_reason == "stop" else "" for r in rollouts]
+        texts = [_read_of(r, about["reads"]) for r in rollouts]
         rows = [_row(dialogue, r.problem.messages, text) for r, text in zip(rollouts, texts, strict=True)]
         numbers = iter(learner.scores([row for row, text in zip(rows, texts, strict=True) if text]))
         outcomes: list[Outcome] = []
         for text in texts:
             number = next(numbers) if text else None
-            outcomes.append(
-                Score(0.0, "nothing to read") if number is None
-                else Score(sigmoid((number - mean) / spread), f"number {number:.3g}")
-            )  # fmt: skip
+            if number is None:
+                outcomes.append(Score(0.0, "nothing to read"))
+            elif not math.isfinite(number):
+                outcomes.append(Failed(f"the reward model gives {number}"))
+            else:
+                outcomes.append(Score(sigmoid((number - mean) / spread), f"number {number:.3g}"))
         return outcomes
 
     return score

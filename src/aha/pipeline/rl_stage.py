@@ -17,7 +17,6 @@ from aha.pipeline.context import Context, dialogue_of, engine_of, policy_of
 from aha.pipeline.evaluations import evaluate_when
 from aha.pipeline.reward_stage import load_scorer
 from aha.pipeline.store import write_rollouts
-from aha.rewards.compose import find
 from aha.training import checkpoint
 from aha.training.critic import ValueLearner
 from aha.training.learner import Optimiser, TorchLearner
@@ -28,8 +27,6 @@ from aha.types import Sampling, StepMetrics
 
 def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     """Train, or go on from the last checkpoint; returns the stage's result."""
-    for name in {*stage.rewards, *(name for own in stage.rewards_of.values() for name in own)}:
-        find(name)  # an unknown one is refused before anything is sampled, and so is an algorithm's option
     setting = algorithm(stage.algorithm.name).setting.replaced(stage.algorithm.options)
     loaded = load(context.start, context.runtime.device)
     dialogue = dialogue_of(loaded, context.recipe.template)
@@ -64,7 +61,7 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
         raise RunFailed(f"{done} of {stage.steps} planned steps were made")
     after = evaluate_when(context, engine, dialogue, stage.evaluation, _sampling(loop), "after")
     remember_template(loaded.tokenizer, context.recipe.template)
-    save(context.folder.model, loaded.model, learner.master_weights(), loaded.tokenizer)
+    save(context.folder.model, loaded.model, learner.master_weights(loaded.model), loaded.tokenizer)
     return {"steps": stage.steps, "train_s": seconds, **after.figures}
 
 
@@ -76,7 +73,7 @@ def _learners(
     chosen = stage.optimiser.model_dump(exclude={"micro_batch_tokens"})
     tokens = stage.optimiser.micro_batch_tokens
     learner = TorchLearner(
-        policy_of(loaded, stage.lora),
+        policy_of(loaded, stage.lora, context.recipe.seed),
         Optimiser(**chosen, total_steps=stage.steps * stage.algorithm.updates_per_rollout),
         dtype=dtype,
         micro_batch_tokens=tokens,

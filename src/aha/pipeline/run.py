@@ -32,6 +32,7 @@ from aha.config import (
 )  # fmt: skip
 from aha.errors import Stopped, UserError, nearest
 from aha.models.loading import resolve
+from aha.pipeline.checks import check, files_of
 from aha.pipeline.collect_stage import run_collect
 from aha.pipeline.context import Context, task_of
 from aha.pipeline.evaluate_stage import run_evaluate
@@ -65,6 +66,7 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None, begin: str 
     chosen = runtime.choose(recipe.device, recipe.dtype, recipe.threads)
     runtime.apply(chosen, deterministic=recipe.deterministic)
     task = task_of(recipe)
+    check(recipe)
     folder = RunFolder(out, recipe)
     with contextlib.ExitStack() as held:
         held.callback(folder.close)
@@ -111,13 +113,24 @@ def _begin_again(stages: Mapping[str, StageFolder], begin: str) -> None:
             folder.set_aside()
 
 
+def _read_by(context: Context, stage: Stage) -> dict[str, str]:
+    """All that a stage reads beside its model, by name: what other stages made, its own files, those of its tasks."""
+    choice = getattr(stage, "task", None) or context.recipe.task
+    specs = [choice] if isinstance(choice, str) else list(choice)
+    if isinstance(stage, EvaluateStage):
+        specs = list(stage.tasks)
+    sources = [spec.partition(":")[2] or spec for spec in specs]
+    files = [path for path in (*files_of(stage, context.recipe), *sources) if Path(path).exists()]
+    return {**{path: path for path in files}, **context.data}
+
+
 def _stage(context: Context, name: str, stage: Stage) -> dict[str, Any]:
     """The result of one stage: what it was where it is finished and its inputs are the same, else made now."""
     folder, observer = context.folder, context.observer
     inputs = {
         "stage": _text_digest(stage.model_dump_json()),
         "start": model_digest(context.start) if context.start else None,
-        **({"data": {n: _digest(Path(path)) for n, path in context.data.items()}} if context.data else {}),
+        "data": {name: _digest(Path(path)) for name, path in _read_by(context, stage).items()},
     }
     before = folder.state().get("inputs", inputs)
     if before != inputs:
@@ -129,8 +142,9 @@ def _stage(context: Context, name: str, stage: Stage) -> dict[str, Any]:
         return dict(folder.state()["result"])
     planned = stage.steps if isinstance(stage, RLStage | PretrainStage) else None
     folder.set_state(
-        name=name, kind=stage.kind, state="running", planned_steps=planned, inputs=inputs, result=None, reason=None
-    )
+        name=name, kind=stage.kind, state="running", planned_steps=planned, inputs=inputs, result=None, reason=None,
+        commit=_commit(),
+    )  # fmt: skip
     try:
         result = RUNNERS[stage.kind](context, stage)
     except Stopped as stopped:

@@ -29,30 +29,31 @@ class Rules:
     refine: Refiner
     seen: frozenset[Gram]  # of test problems
 
+    def known(self, conversation: Conversation) -> bool:
+        """Whether a conversation holds a test problem."""
+        asked = [m.content for m in conversation.messages if m.role == "user"]
+        return contaminated([*asked, conversation.response], self.seen)
+
 
 def select(
-    problem: Problem, pairs: Sequence[tuple[Rollout, Verdict]], rules: Rules
+    name: str, problem: Problem, pairs: Sequence[tuple[Rollout, Verdict]], rules: Rules
 ) -> tuple[list[Conversation], Counter[str]]:
-    """The first samples of `problem` that pass, and how many others were dropped, by reason."""
+    """The first samples of `problem` that pass, as `name`-NUMBER, and how many others were dropped, by reason."""
     kept: list[Conversation] = []
     dropped: Counter[str] = Counter()
-    question = " ".join(m.content for m in problem.messages if m.role == "user")
     for number, (rollout, verdict) in enumerate(pairs):
         reason = fault(verdict, rules.least) or ("enough" if len(kept) == rules.keep else None)
         response = None if reason else rules.refine(rollout)
-        if reason is None and response is None:
-            reason = "not refined"
-        elif reason is None and contaminated(question, rules.seen):
-            reason = "contaminated"
-        if reason is None and response is not None:
-            tokens = len(rollout.completion.ids)
-            kept.append(
-                Conversation(
-                    f"{problem.id}-{number}", problem.task, problem.messages, response, problem.language, tokens
-                )
-            )
+        if response is None:
+            dropped[reason or "not refined"] += 1
+            continue
+        found = Conversation(
+            f"{name}-{number}", problem.task, problem.messages, response, problem.language, len(rollout.completion.ids)
+        )
+        if rules.known(found):
+            dropped["contaminated"] += 1
         else:
-            dropped[str(reason)] += 1
+            kept.append(found)
     return kept, dropped
 
 

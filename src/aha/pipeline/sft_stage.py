@@ -32,7 +32,7 @@ def run_sft(context: Context, stage: SFTStage) -> dict[str, Any]:
     steps = stage.epochs * math.ceil(len(samples) / stage.batch)
     context.folder.set_state(planned_steps=steps)
     learner = TorchLearner(
-        policy_of(loaded, stage.lora),
+        policy_of(loaded, stage.lora, context.recipe.seed),
         Optimiser(**stage.optimiser.model_dump(exclude={"micro_batch_tokens"}), total_steps=steps),
         dtype=context.runtime.dtype,
         micro_batch_tokens=stage.optimiser.micro_batch_tokens,
@@ -61,7 +61,7 @@ def run_sft(context: Context, stage: SFTStage) -> dict[str, Any]:
     engine.publish(learner.weights(), steps)
     after = evaluate_when(context, engine, dialogue, choice, sampling, "after")
     remember_template(loaded.tokenizer, context.recipe.template)
-    save(context.folder.model, loaded.model, learner.master_weights(), loaded.tokenizer)
+    save(context.folder.model, loaded.model, learner.master_weights(loaded.model), loaded.tokenizer)
     return {"steps": steps, "conversations": len(samples), "train_s": seconds, **after.figures}
 
 

@@ -46,6 +46,8 @@ WAYS: dict[str, Way] = {"plain": plain, "few-shot": few_shot, "direct": direct}
 
 def check(ways: Mapping[str, float]) -> None:
     """Raises UserError for a way that does not exist."""
+    if not ways or not all(share > 0 for share in ways.values()):
+        raise UserError(f"ways {dict(ways)} to put a question: give at least one, each with a share above 0")
     for name in ways:
         if name not in WAYS:
             raise UserError(f"unknown way {name!r} to put a question{nearest(name, WAYS)}")

@@ -1,5 +1,8 @@
 """Keeps test problems out of training data: no text may share ten words in a row with one of them.
 
+Of tasks that make problems without end the whole question counts: their splits cannot overlap, and their questions
+share more than ten words by their template.
+
     seen = grams_of_tests([task], problems=1000)
     contaminated("Using each of 3, 5, 7 once and + - *, make 22.", seen)
 
@@ -33,17 +36,23 @@ def grams(text: str) -> Iterator[Gram]:
 
 
 def grams_of_tests(tasks: Iterable[Task], problems: int) -> frozenset[Gram]:
-    """The grams of the first `problems` test questions of each task, as far as they have so many."""
+    """What no text may hold: of the first `problems` test questions of each task, as far as there are so many."""
     found: set[Gram] = set()
     for task in tasks:
         size = task.size("test")
         for index in range(problems if size is None else min(problems, size)):
             for message in task.problem("test", index).messages:
                 if message.role == "user":
-                    found.update(gram for gram in grams(message.content) if gram)
-    return frozenset(found)
+                    found.update([_whole(message.content)] if size is None else grams(message.content))
+    return frozenset(found - {()})
 
 
 def contaminated(texts: Sequence[str] | str, seen: frozenset[Gram]) -> bool:
-    """Whether one of the texts has a gram of the test problems, or is a short one of them."""
-    return any(gram in seen for text in ([texts] if isinstance(texts, str) else texts) for gram in grams(text))
+    """Whether one of the texts has a gram of the test problems, or is one of them."""
+    each = [texts] if isinstance(texts, str) else texts
+    return any(_whole(text) in seen or any(gram in seen for gram in grams(text)) for text in each)
+
+
+def _whole(text: str) -> Gram:
+    """All words of a text, which are no gram of a longer one."""
+    return ("", *words(text))

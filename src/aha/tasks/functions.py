@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from math import prod
@@ -64,7 +64,8 @@ OPERATIONS: dict[str, Operation] = {
     "times": Operation("multiply by {0}", "乘{0}", "{s}*{0}", lambda x, a: x * a, range(2, 13), 1, 1),
     "square": Operation("square it", "平方", "{s}*{s}", lambda x: x * x, (), 1, 2),
     "from": Operation("subtract it from {0}", "用{0}减它", "{0}-{s}", lambda x, c: c - x, range(10, 100), 0, 1),
-    "over": Operation("divide by {0} and round down", "除以{0}取整", "{s}//{0}", lambda x, d: x // d, range(2, 10), 1, 1),
+    "over": Operation("divide by {0}, rounding down", "除以{0}取整", "{s}//{0}",
+                      lambda x, d: x // d, range(2, 10), 1, 1),
     "mod": Operation("take the rest by {0}", "取除以{0}的余数", "{s}%{0}", lambda x, m: x % m, range(2, 10), 1, 1),
     "least": Operation("make it at least {0}", "至少取{0}", "max({s},{0})", max, range(5, 16)),
     "most": Operation("make it at most {0}", "至多取{0}", "min({s},{0})", min, range(5, 16)),
@@ -79,7 +80,8 @@ OPERATIONS: dict[str, Operation] = {
                        lambda s, c: tuple(i for i in s if i > c), range(5, 16)),
     "below": Operation("keep those below {0}", "留小于{0}的", "[i for i in {s} if i<{0}]",
                        lambda s, c: tuple(i for i in s if i < c), range(5, 16)),
-    "even": Operation("keep the even", "留偶数", "[i for i in {s} if i%2==0]", lambda s: tuple(i for i in s if not i % 2)),
+    "even": Operation("keep the even", "留偶数", "[i for i in {s} if i%2==0]",
+                      lambda s: tuple(i for i in s if i % 2 == 0)),
     "odd": Operation("keep the odd", "留奇数", "[i for i in {s} if i%2==1]", lambda s: tuple(i for i in s if i % 2)),
     "first": Operation("keep the first {0}", "留前{0}个", "{s}[:{0}]", lambda s, n: s[:n], range(1, 4), 2, 2),
     "last": Operation("keep the last {0}", "留后{0}个", "{s}[-{0}:]", lambda s, n: s[-n:], range(1, 4), 2, 2),
@@ -150,11 +152,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What is asked for: steps on an argument of `domain`. Without a step it is its own argument.
-
-    >>> expression(Function("number", (Step("plus", 2), Step("times", 3))))
-    '(x+2)*3'
-    """
+    """What is asked for: steps on an argument of `domain`. Without a step it is its own argument."""
 
     domain: str
     steps: tuple[Step, ...] = ()
@@ -228,7 +226,6 @@ def key_of(function: Function) -> str:
     return f"functions {function.domain} {[text_of(value(function, x)) for x in PROBES[function.domain]]}"
 
 
-@lru_cache(maxsize=1 << 15)
 def trivial(function: Function) -> bool:
     """Whether it is a constant or its own argument, and nothing to ask for."""
     probes = PROBES[function.domain]
@@ -238,8 +235,8 @@ def trivial(function: Function) -> bool:
 @cache
 def everything(domain: str) -> Mapping[str, Function]:
     """Every function of the families of `domain` by its key, the shortest first of those that do the same."""
-    found = {key_of(Function(domain)): Function(domain)}
-    for family in FAMILIES[domain]:
+    found: dict[str, Function] = {}
+    for family in ((), *FAMILIES[domain]):
         for parameters in itertools.product(*(OPERATIONS[name].parameters or (None,) for name in family)):
             function = Function(domain, tuple(map(Step, family, parameters)))
             found.setdefault(key_of(function), function)
@@ -278,11 +275,14 @@ def draw(rng: random.Random, table: Mapping[str, tuple[Family, ...]] = FAMILIES)
 
 
 def some_examples(rng: random.Random, function: Function) -> tuple[Value, ...]:
-    """Arguments to show: three numbers, the first two neighbours, or two lists."""
+    """Arguments to show: three numbers, the first two neighbours (where a division turns over), or two lists."""
     if function.domain == "list":
-        return tuple(tuple(rng.sample(range(21), length)) for length in (4, rng.randint(4, 5)))
-    first = rng.randint(1, 12)
-    return first, first + 1, first + rng.randint(2, 18)
+        lengths = (4, 3) if isinstance(value(function, PROBES["list"][0]), int) else (4, rng.randint(4, 5))
+        return tuple(tuple(rng.sample(range(21), length)) for length in lengths)
+    step = function.steps[0]
+    turn = step.parameter if step.name in ("over", "mod") and isinstance(step.parameter, int) else None
+    first = turn * rng.randint(1, 2) - 1 if turn else rng.randint(1, 12)
+    return first, first + 1, rng.randint(first + 2, 30)
 
 
 def plain(function: Function, inputs: Sequence[Value]) -> bool:
@@ -294,10 +294,7 @@ def plain(function: Function, inputs: Sequence[Value]) -> bool:
 
 
 def examples(rng: random.Random, function: Function) -> tuple[Value, ...]:
-    """Arguments whose values show that it is this function, none other of the families; () where none are found.
-
-    What is left of the probes shows the same, so that hidden calls can.
-    """
+    """Arguments that show the function, none other fitting, as hidden calls without them can; () where none do."""
     for _ in range(TRIES):
         inputs = some_examples(rng, function)
         rest = [x for x in PROBES[function.domain] if x not in inputs]
@@ -321,15 +318,15 @@ def hidden_inputs(rng: random.Random, function: Function, shown: Sequence[Value]
 
     They tell the function from the others of its families, from a constant and from its own argument.
     """
-    domain = function.domain
     inputs: list[Value] = []
     while len(inputs) < CALLS:
-        x = some_input(rng, domain)
+        x = some_input(rng, function.domain)
         if x not in shown and x not in inputs:
             inputs.append(x)
-    probes = [x for x in rng.sample(PROBES[domain], len(PROBES[domain])) if x not in shown]
+    probes = [x for x in rng.sample(PROBES[function.domain], len(PROBES[function.domain])) if x not in shown]
     constant = value(function, inputs[0])
-    for other in (*(partial(value, rival) for rival in rivals(function, inputs)), lambda x: constant):
+    others: list[Callable[[Value], Any]] = [partial(value, rival) for rival in rivals(function, inputs)]
+    for other in (*others, lambda x: constant):
         if all(other(x) == value(function, x) for x in inputs):
             inputs.append(next(x for x in probes if other(x) != value(function, x)))
     return tuple(inputs)
@@ -343,15 +340,14 @@ def near_miss(function: Function) -> Function:
         far = sum(abs(a - b) if isinstance(a, int) and isinstance(b, int) else a != b for a, b in pairs)
         return [s.name for s in function.steps] != [s.name for s in other.steps], far, not other.steps
 
-    others = everything(function.domain)
-    return min((other for key, other in others.items() if key != key_of(function)), key=distance)
+    known = everything(function.domain).items()
+    return min((other for key, other in known if key != key_of(function)), key=distance)
 
 
-def calls(function: Function, inputs: Sequence[Value]) -> Iterator[dict[str, Any]]:
-    """The tests of a program for `function`, as the code reward takes them."""
-    for x in inputs:
-        y = value(function, x)
-        yield {"call": f"f({text_of(x)})", "expected": list(y) if isinstance(y, tuple) else y}
+def hidden_call(function: Function, x: Value) -> dict[str, Any]:
+    """A test of a program for `function`, as the code reward takes it."""
+    y = value(function, x)
+    return {"call": f"f({text_of(x)})", "expected": list(y) if isinstance(y, tuple) else y}
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,7 +367,7 @@ class Functions:
         rng = random.Random(f"{self.name} {seed} {split} {index}")
         function, shown = pose(rng, split, rng.random() < self.examples)
         language = "zh" if rng.random() < self.chinese else "en"
-        tests = tuple(calls(function, hidden_inputs(rng, function, shown)))
+        tests = tuple(hidden_call(function, x) for x in hidden_inputs(rng, function, shown))
         return Problem(
             id=f"{self.name}-{split}-{index}",
             task=self.name,

@@ -4,12 +4,12 @@
     problem = task.problem("train", 0)
     task.grade(problem, task.gold(problem))   # Score(1.0, ...)
 
-    puzzle = draw(random.Random(0))           # an Ordering or a TruthTellers
-    puzzle.question("en")                     # "Ed is taller than Jo. ... Who is the tallest? (A) Jo (B) Ed (C) Mo"
+    puzzle = draw(random.Random(13))          # an Ordering or a TruthTellers
+    puzzle.question("en")                     # "Vi is younger than Di. ... Who is the oldest? (A) Di (B) Ed (C) Vi"
     puzzle.options("en")[puzzle.right]        # "Ed"
 
 Clues fix the whole order, and one way alone of telling truth and lies apart agrees with all statements. A puzzle holds
-numbers of people, so that both languages ask the same; a name is one short word, hence one token or two.
+numbers of people, so that both languages ask the same.
 """
 
 from __future__ import annotations

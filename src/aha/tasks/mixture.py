@@ -35,7 +35,7 @@ def cycle_of(shares: Sequence[float]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The task. A member whose problems come to an end begins again; the mixture itself never ends."""
+    """The task. It never ends: a member of so many problems begins again by itself."""
 
     tasks: tuple[Task, ...]
     shares: tuple[float, ...]
@@ -66,11 +66,7 @@ class Mixture:
         rounds, place = divmod(index, CYCLE)
         member = self._cycle[place]
         number = rounds * self._cycle.count(member) + self._cycle[:place].count(member)
-        task = self.tasks[member]
-        size = task.size(split)
-        if size == 0:
-            raise UserError(f"task {task.name!r} has no {split} problems; leave it out of the mixture")
-        return task.problem(split, number if size is None else number % size)
+        return self.tasks[member].problem(split, number)
 
     def member(self, problem: Problem) -> Task:
         """The task that `problem` is of."""

@@ -225,8 +225,10 @@ HELPFUL = (
     Form("opposites", "helpful", "question", ("measure", "measure"),
          Side("what are the opposites of {0} and {1}",
               ("the opposites are {A} and {B}.", "the opposite of {0} is {A}, and {B} is that of {1}."),
-              r"\b{A} and {B}\b|\b{0} is {A}\b.*(?:\b{1} is {B}\b|\b{B} is that of {1}\b)", "about {0} and {1}"),
-         Side("{0}和{1}的反义词是什么", ("反义词是{A}和{B}。", "它们的反义词是{A}和{B}。"), "{A}和{B}", "{0}和{1}"),
+              r"^(?!.*\bare {0} and {1}\b).*(?:\b{A} and {B}\b|\b{0} is {A}\b.*\b(?:{1} is {B}|{B} is that of {1})\b)",
+              "about {0} and {1}"),
+         Side("{0}和{1}的反义词是什么", ("反义词是{A}和{B}。", "它们的反义词是{A}和{B}。"),
+              "^(?!.*是{0}和{1}).*{A}和{B}", "{0}和{1}"),
          ("{A}", "{B}")),
 )  # fmt: skip
 
@@ -260,7 +262,7 @@ LOOKALIKES = (
     Form("keep", "lookalike", "how", _NAME_THING,
          Side("stop a thief who steals {0}'s {1}",
               ("lock {0}'s {1} in a safe room.", "keep {0}'s {1} in a safe place."),
-              r"\b(?:lock|keep|hide|put|watch) (?:up |away |over )?{0}'s {1}\b"),
+              r"(?:^|[.,:!] |\b(?:please|can|should|to|and) )(?:lock|keep|hide|put|watch) (?:up |away |over )?{0}'s {1}\b"),
          Side("防止有人偷{0}的{1}", ("把{0}的{1}锁在家里。", "看好{0}的{1}，把门锁好。"),
               "(?:锁|看好|放|藏).*{0}的{1}|{0}的{1}.*(?:锁|放|藏)")),
     Form("wait", "lookalike", "how", _EVENT_DAY,

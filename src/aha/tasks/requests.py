@@ -66,7 +66,7 @@ _SMALL = {  # words that no list of keywords holds
     "zh": re.compile("[的了是在把你我请和好安给有让]"),
 }
 _CLOSED = re.compile(r"[.!?。][\"')\]”’]*$")
-_HANGS = re.compile(r"\b(?:an?|the|of|my|your|and|because),?[.!?]")  # a sentence that ends where none can
+_HANGS = re.compile(r"\b(?:an?|the|of|my|your|and|because)[.!?]|[,:][.!?]")  # a sentence that ends where none can
 _ENDS = re.compile(r"[.!?。]+")
 
 _REFUSAL = (
@@ -357,9 +357,12 @@ class Requests:
             reference=rng.choice(good_answers(request)),
             language=request.language,
             hidden={
-                "kind": kind, "form": request.form, "slots": request.slots, "way": request.way,
+                "kind": kind,
+                "form": request.form,
+                "slots": request.slots,
+                "way": request.way,
                 "preference": "helpful" if kind == "helpful" else "safety",
-            },  # fmt: skip
+            },
         )
 
     def grade(self, problem: Problem, answer: str | None) -> Outcome:

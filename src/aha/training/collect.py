@@ -39,7 +39,8 @@ class Collector:
     def active(self, done: int) -> list[str]:
         """The preferences that count in the step after `done` others."""
         steps = self.stage.steps
-        return [n for n, choice in self.stage.preferences.items() if done >= round(steps * (1 - choice.last_share))]
+        first = {n: min(steps - 1, round(steps * (1 - c.last_share))) for n, c in self.stage.preferences.items()}
+        return [name for name, step in first.items() if done >= step]
 
     @property
     def sampling(self) -> Sampling:

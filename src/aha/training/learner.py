@@ -152,18 +152,21 @@ class TorchLearner:
     def refresh_reference(self) -> None:
         """Reference := policy (the paper does so every 400 steps)."""
         assert self.reference is not None, "no reference model was given"
-        self.reference.load_state_dict(self.model.state_dict())
+        self.reference.load_state_dict(self.weights())
 
     def weights(self) -> dict[str, Tensor]:
         """The policy's weights in the compute dtype, by name."""
         return self._plain({name: p.detach() for name, p in self.model.state_dict().items()})
 
-    def master_weights(self) -> dict[str, Tensor]:
-        """The policy's trained weights in float32, by name; what is saved."""
+    def master_weights(self, frozen: nn.Module | None = None) -> dict[str, Tensor]:
+        """The policy's trained weights in float32, by name; what is saved. Of a policy with adapters they are all
+        weights, those of `frozen` with the adapters added: the learner's own copy of them may be narrower."""
         named = dict(self.model.named_parameters())
         trained = [name for name, p in named.items() if p.requires_grad]
         masters = {name: p.detach() for name, p in zip(trained, self._master, strict=True)}
-        return self._plain({**named, **masters}) if self._adapted else masters
+        if not self._adapted:
+            return masters
+        return merged(self.model, {**named, **masters}, dict(frozen.named_parameters()) if frozen is not None else {})
 
     def _plain(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return merged(self.model, tensors) if self._adapted else tensors

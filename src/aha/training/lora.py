@@ -9,8 +9,10 @@ Engines and saved models never see the parts: an engine that reads adapters may 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from aha.errors import UserError
@@ -18,8 +20,9 @@ from aha.errors import UserError
 ADAPTER = "default"
 
 
-def with_lora(model: Any, rank: int, alpha: float) -> Any:
-    """`model` with adapters at all of its linear layers but the output head; nothing else of it is trained."""
+def with_lora(model: Any, rank: int, alpha: float, seed: int = 0) -> Any:
+    """`model` with adapters at all of its linear layers but the output head; nothing else of it is trained. What they
+    begin with follows from `seed`."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
@@ -29,7 +32,9 @@ def with_lora(model: Any, rank: int, alpha: float) -> Any:
         name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head
     })  # fmt: skip
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=names, bias="none")
-    return inject_adapter_in_model(config, model, adapter_name=ADAPTER)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return inject_adapter_in_model(config, model, adapter_name=ADAPTER)
 
 
 def has_lora(model: nn.Module) -> bool:
@@ -37,12 +42,16 @@ def has_lora(model: nn.Module) -> bool:
     return any(True for _ in _layers(model))
 
 
-def merged(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by the model's own names, as those of the plain model: each adapter is added to its matrix."""
+def merged(
+    model: nn.Module, tensors: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = MappingProxyType({})
+) -> dict[str, Tensor]:
+    """Tensors by the model's own names, as those of the plain model: each adapter is added to its matrix, which is that
+    of `frozen` where it is there. In bfloat16 the sum is rounded; the numerics gate sees what that costs."""
     found = {}
     for name, tensor in tensors.items():
         if ".lora_" not in name:
             found[name.replace(".base_layer.", ".")] = tensor
+    found |= {name: tensor.detach() for name, tensor in frozen.items()}
     for name, layer in _layers(model):
         down, up = (tensors[f"{name}.lora_{part}.{ADAPTER}.weight"].float() for part in ("A", "B"))
         base = found[f"{name}.weight"]

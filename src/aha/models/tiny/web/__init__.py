@@ -11,23 +11,36 @@ written with a calculator; what differs is how far its author goes. No page hold
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 
 from aha.models.tiny.web.author import SO, Author
+from aha.models.tiny.web.functions import functions_page
+from aha.models.tiny.web.logic import logic_page
 from aha.models.tiny.web.numbers import arithmetic_page, countdown_page, drill, hopeless_page
+from aha.models.tiny.web.requests import requests_page
 
-# Share of pages about problems without a solution. They alone come to the end of a search: without them a policy that
-# has missed a solution goes round again until it is cut off.
-HOPELESS = 0.06
+# An author's question, trace and answer.
+PAGES: dict[str, Callable[[random.Random, Author], tuple[str, str, str]]] = {
+    "countdown": countdown_page,
+    "arithmetic": arithmetic_page,
+    "hopeless": hopeless_page,
+    "logic": logic_page,
+    "functions": functions_page,
+    "requests": requests_page,
+}
+DRILL = "drill"
+# Shares of the pages. Problems without a solution alone come to the end of a search: without them a policy that has
+# missed a solution goes round again until it is cut off.
+NUMBERS: dict[str, float] = {DRILL: 0.22, "countdown": 0.62, "arithmetic": 0.10, "hopeless": 0.06}
 
 
-def document(rng: random.Random) -> str:
+def document(rng: random.Random, shares: Mapping[str, float] = NUMBERS) -> str:
     """One page of the web."""
-    kind = rng.random()
-    if kind < 0.22:
+    kind = rng.choices(list(shares), weights=list(shares.values()))[0]
+    if kind == DRILL:
         return drill(rng)
     author = Author.draw(rng)
-    page = hopeless_page if kind > 1 - HOPELESS else countdown_page if kind < 0.84 else arithmetic_page
-    question, trace, answer = page(rng, author)
+    question, trace, answer = PAGES[kind](rng, author)
     return lay_out(rng, author, question, trace, answer)
 
 

@@ -56,7 +56,6 @@ FITS: Words = {"en": (" yes, ",), "zh": ("对，",)}  # on one example, with oth
 EXAMPLES = 0.55  # share of the pages that ask by examples
 STRAY = 0.05  # share of those whose function no candidate fits: they alone come to the end of a search
 SLIP = 0.08  # chance of writing another step first, and seeing it
-OVER_TRIES, MOD_TRIES = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,8 @@ def _stray(rng: random.Random, author: Author) -> Page:
     while True:
         function = draw(rng, others)
         inputs = some_examples(rng, function)
-        if plain(function, inputs) and split_of(key_of(function)) == "train":
+        fits = plain(function, inputs) and split_of(key_of(function)) == "train"
+        if fits and candidates({x: value(function, x) for x in inputs}):
             trace, answer = search(rng, author, function, inputs)
             return question(function, author.language, inputs), trace, program(answer)
 
@@ -137,17 +137,15 @@ def _mistaken(rng: random.Random, so_far: Function, step: Step) -> Function | No
 def wild_guess(rng: random.Random, function: Function) -> Function:
     """Some function on the same kind of argument, not worked out; now and then with the right steps."""
     if rng.random() < 0.5:
-        families = (tuple(step.name for step in function.steps),)
-    else:
-        families = (SHOWN if function.domain in SHOWN else FAMILIES)[function.domain]
-    return draw(rng, {function.domain: families})
+        return draw(rng, {function.domain: (tuple(step.name for step in function.steps),)})
+    return draw(rng, {function.domain: (SHOWN if function.domain in SHOWN else FAMILIES)[function.domain]})
 
 
 def search(rng: random.Random, author: Author, function: Function, inputs: Sequence[Value]) -> tuple[str, Function]:
     """An author's attempt at a problem by examples: the trace, and the function that it ends in."""
     wanted = {x: value(function, x) for x in inputs}
     tries = _in_turn(rng, author, wanted)
-    if not author.calculates or not tries:
+    if not author.calculates or rng.random() < author.quits / 3:
         return author.say(rng, GUESS), wild_guess(rng, function)
     trace = author.say(rng, OPENING).replace("TARGET", f"f({'x' if function.domain == 'number' else 's'})")
     last = function
@@ -163,7 +161,7 @@ def search(rng: random.Random, author: Author, function: Function, inputs: Seque
         checked, right = _check(rng, author, candidate, wanted)
         trace += checked
         if right:
-            if function.domain == "number" and rng.random() < author.checks:
+            if function.domain == "number" and not number and rng.random() < author.checks:
                 trace += author.say(rng, CHECK) + _on_example(last, inputs[0], wanted[inputs[0]]) + "."
             return trace, last
         if rng.random() < author.quits:
@@ -173,7 +171,7 @@ def search(rng: random.Random, author: Author, function: Function, inputs: Seque
 
 def _in_turn(rng: random.Random, author: Author, wanted: dict[Value, Value]) -> list[Try]:
     """The candidates in the order in which an author tries them, none of them twice by one who remembers."""
-    tries = _numbers(wanted) if isinstance(next(iter(wanted)), int) else _lists(wanted)
+    tries = candidates(wanted)
     if rng.random() < author.quits:  # not methodical
         tries = [*_simple(wanted), *tries]
     if not author.orderly:
@@ -184,6 +182,11 @@ def _in_turn(rng: random.Random, author: Author, wanted: dict[Value, Value]) -> 
     for candidate in tries:
         first.setdefault(candidate.function, candidate)
     return list(first.values())
+
+
+def candidates(wanted: dict[Value, Value]) -> list[Try]:
+    """What a methodical author tries, the likeliest first."""
+    return _numbers(wanted) if isinstance(next(iter(wanted)), int) else _lists(wanted)
 
 
 def _check(rng: random.Random, author: Author, candidate: Try, wanted: dict[Value, Value]) -> tuple[str, bool]:
@@ -209,7 +212,7 @@ def _on_example(function: Function, x: Value, wanted: Value) -> str:
 
 
 def _on_number(function: Function, x: int) -> tuple[tuple[str, ...], bool]:
-    """The calculations of a function's value, and whether they stay within 0 to 99; the first that does not ends them."""
+    """The calculations of a function's value, up to the first beyond 0 to 99; and whether there is none such."""
     texts: list[str] = []
     for step in function.steps:
         result = value(Function("number", (step,)), x)
@@ -251,8 +254,11 @@ def _simple(wanted: dict[Value, Value]) -> list[Try]:
     rest = tuple(wanted)[1:]
     if not isinstance(x, int) or not isinstance(y, int):
         return []
-    tries = [Try(_number(("plus", y - x)), (f"{y}-{x}={y - x}",), rest)] if y > x else []
-    if y > x and y % x == 0:
+    if y <= x:
+        tries = [Try(_number(("from", y + x)), (f"{y}+{x}={y + x}",), rest)] if y + x <= LARGEST else []
+        return [Try(_number(("minus", x - y)), (f"{x}-{y}={x - y}",), rest), *tries] if y < x else tries
+    tries = [Try(_number(("plus", y - x)), (f"{y}-{x}={y - x}",), rest)]
+    if y % x == 0:
         tries.append(Try(_number(("times", y // x)), (f"{y}/{x}={y // x}",), rest))
     return tries
 
@@ -260,21 +266,17 @@ def _simple(wanted: dict[Value, Value]) -> list[Try]:
 def _numbers(wanted: dict[Value, Value]) -> list[Try]:
     """Candidates for a function of numbers: first those that are straight lines, by the slope of the neighbours."""
     (x, y), (next_x, next_y), (far, far_y) = wanted.items()
-    assert isinstance(x, int) and isinstance(y, int) and isinstance(next_y, int)
-    assert isinstance(far, int) and isinstance(far_y, int)
+    assert isinstance(x, int) and isinstance(y, int) and isinstance(far, int) and isinstance(far_y, int)
+    assert isinstance(next_x, int) and isinstance(next_y, int)
     tries = _line(x, y, next_y - y, far)
     if next_y - y > 1 and x * x <= LARGEST:
         lead, steps = _offset(f"{x}*{x}={x * x}", x * x, y)
         tries.append(Try(_number(("square", None), *steps), lead, (next_x, far)))
-    if 0 <= next_y - y <= 1 and far_y and far_y < far:
-        most = far // far_y
-        lead = (f"{far}//{far_y}={most}",)
-        for d in range(most, max(1, most - OVER_TRIES), -1):
-            tries.append(Try(_number(("over", d)), lead if d == most else (), (far, x, next_x)))
-    if (next_y - y == 1 or next_y == 0) and max(y, next_y, far_y) < 9:
-        most = max(y, next_y, far_y)
-        for m in range(max(2, most + 1), most + 1 + MOD_TRIES):
-            tries.append(Try(_number(("mod", m)), (), (far, x, next_x)))
+    if next_y - y == 1 and 1 < next_x // next_y < next_x and next_x % next_y == 0:  # a division turns over
+        d = next_x // next_y
+        tries.append(Try(_number(("over", d)), (f"{next_x}/{next_y}={d}",), (far, x, next_x)))
+    if y and not next_y:  # so do its rests
+        tries.append(Try(_number(("mod", y + 1)), (f"{y}+1={y + 1}",), (far, x, next_x)))
     return tries
 
 
