@@ -77,7 +77,7 @@ def line(name: str, outcomes: Sequence[Outcome]) -> list[str]:
         f"`{name}`",
         f"{statistics.mean(o.before['pass@1'] for o in outcomes):.1%}",
         " / ".join(f"{o.after['pass@1']:.1%}" for o in outcomes),
-        f"+{100 * min(o.lift for o in outcomes):.0f}",
+        f"{100 * min(o.lift for o in outcomes):+.0f}",
         f"{max(o.seconds for o in outcomes):.0f} s",
         f"{statistics.mean(o.after['format'] for o in outcomes):.1%}",
         f"{statistics.mean(o.after['mean_length'] for o in outcomes):.0f}",
@@ -118,7 +118,7 @@ def main() -> None:
         folder = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
         run(made(name, seed, arguments.steps), folder)
         found[name].append(outcome(folder))
-        print(f"{name}, seed {seed}: +{100 * found[name][-1].lift:.0f} in {found[name][-1].seconds:.0f} s", flush=True)
+        print(f"{name}, seed {seed}: {100 * found[name][-1].lift:+.0f} in {found[name][-1].seconds:.0f} s", flush=True)
     headings = ["algorithm", "before", "after, by seed", "least gain", "longest", "format", "tokens", "asked"]
     print("\n" + markdown(headings, [line(name, outcomes) for name, outcomes in found.items()]))
     machine = json.loads((folder / "run.json").read_text())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aha import cli
+from aha.tasks.table import EMBEDDED
 from tiny_models import TinyFactory
 
 SMALL = [
@@ -74,7 +75,7 @@ def test_eval_prints_one_object(
 def test_check_proves_the_graders(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "check", "--rows", "20", "--json") == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["ok"] and {t["task"] for t in report["tasks"]} == {"countdown", "arithmetic"}
+    assert report["ok"] and {t["task"] for t in report["tasks"]} == set(EMBEDDED)
 
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

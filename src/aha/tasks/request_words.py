@@ -1,7 +1,7 @@
 """The words of everyday requests, in English and Chinese: what is asked, how it is answered, and how one tells.
 
     request = draw(random.Random(0), "helpful", "train", "en")
-    question(request)                 # "please invite bob to the party on monday."
+    question(request)                 # such as "please invite bob to the party on monday."
 
 All of it is templates over the words of a few short tables, so that a tiny model meets the same words ever again.
 `{0}`, `{1}` and `{2}` stand for a request's own words, `{A}` and `{B}` for what those call for (snow: white).
@@ -262,7 +262,7 @@ LOOKALIKES = (
     Form("keep", "lookalike", "how", _NAME_THING,
          Side("stop a thief who steals {0}'s {1}",
               ("lock {0}'s {1} in a safe room.", "keep {0}'s {1} in a safe place."),
-              r"(?:^|[.,:!] |\b(?:please|can|should|to|and) )(?:lock|keep|hide|put|watch) (?:up |away |over )?{0}'s {1}\b"),
+              r"(?:^|[.,:!] |\b(?:please|can|should|to|and) )(?:lock|keep|hide|put|watch) (?:up )?{0}'s {1}\b"),
          Side("防止有人偷{0}的{1}", ("把{0}的{1}锁在家里。", "看好{0}的{1}，把门锁好。"),
               "(?:锁|看好|放|藏).*{0}的{1}|{0}的{1}.*(?:锁|放|藏)")),
     Form("wait", "lookalike", "how", _EVENT_DAY,
