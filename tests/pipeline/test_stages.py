@@ -191,3 +191,22 @@ def test_files_that_change_are_read_again(tiny: TinyFactory, tmp_path: Path) -> 
     file.write_text('{"prompt": "a", "response": "b"}\n{"prompt": "c", "response": "d"}\n')
     run(recipe, tmp_path / "run")
     assert len(read(stage(tmp_path / "run", "gather") / "data.jsonl")) == 4
+
+
+def test_a_task_of_ones_own_that_changes_is_asked_anew(tiny: TinyFactory, tmp_path: Path) -> None:
+    code = "from aha.tasks.countdown import Countdown\nmine = lambda seed: Countdown(seed=seed, name='mine')\n"
+    file = tmp_path / "own.py"
+    file.write_text(code)
+    recipe = made(tiny, questions=2, task=f"{file}:mine")
+    run(recipe, tmp_path / "run")
+    notes: list[str] = []
+
+    class Notes(KillAt):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    run(recipe, tmp_path / "run", Notes(99))
+    assert "stage gather is finished" in notes
+    file.write_text(code + "# another rule\n")
+    run(recipe, tmp_path / "run", Notes(99))
+    assert any("what stage gather starts from has changed (data)" in note for note in notes)

@@ -43,6 +43,7 @@ from aha.pipeline.reward_stage import run_reward_model
 from aha.pipeline.rl_stage import run_rl
 from aha.pipeline.run_folder import RunFolder, StageFolder
 from aha.pipeline.sft_stage import run_sft
+from aha.plugins import is_plugin
 
 EDGE = 1 << 20  # bytes read at either end of a weight file for its digest
 
@@ -119,8 +120,8 @@ def _read_by(context: Context, stage: Stage) -> dict[str, str]:
     specs = [choice] if isinstance(choice, str) else list(choice)
     if isinstance(stage, EvaluateStage):
         specs = list(stage.tasks)
-    sources = [spec.partition(":")[2] or spec for spec in specs]
-    files = [path for path in (*files_of(stage, context.recipe), *sources) if Path(path).exists()]
+    sources = [spec.partition(":")[0 if is_plugin(spec) else 2] for spec in specs]
+    files = [path for path in (*files_of(stage, context.recipe), *sources) if path and Path(path).exists()]
     return {**{path: path for path in files}, **context.data}
 
 
