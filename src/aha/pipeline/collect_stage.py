@@ -1,12 +1,10 @@
 """The collecting stage: a model's samples that pass -> conversations (`data.jsonl`) and their table by domain.
 
-Work goes on in parts of `PART` questions, each written whole, so that a broken stage goes on after its last part. What
-is drawn follows from the seed and the question alone.
+A part is `PART` questions. What is drawn follows from the seed and the question alone.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import Counter
@@ -17,21 +15,21 @@ from typing import Any
 
 from aha.config import CollectStage, EvaluateStage
 from aha.engines.native.engine import NativeEngine
-from aha.errors import Stopped, UserError
+from aha.errors import UserError
 from aha.evaluation.grading import graded
 from aha.models.dialogue import Dialogue
 from aha.models.loading import load
 from aha.pipeline import review, ways
 from aha.pipeline.context import Context, dialogue_of, engine_of, task_of
 from aha.pipeline.conversations import Conversation, read, with_own_ids, write
+from aha.pipeline.parts import Part, in_parts
 from aha.pipeline.refine import refiner
-from aha.pipeline.run_folder import write_text
 from aha.pipeline.selection import Rules, select, table_of
 from aha.protocols import Writes
 from aha.seeds import seed_of
 from aha.tasks.decontaminate import Gram, grams_of_tests
 from aha.tasks.mixture import Mixture
-from aha.types import Problem, Prompt, Sampling, StepMetrics
+from aha.types import Problem, Prompt, Sampling
 
 PART = 64  # questions
 LONGEST = 32  # examples, of which a few-shot prompt has one
@@ -57,24 +55,7 @@ def run_collect(context: Context, stage: CollectStage) -> dict[str, Any]:
     dialogue = dialogue_of(loaded, context.recipe.template)
     engine = engine_of(loaded, context.runtime, stage.slots)
     collecting = Collecting(context, stage, engine, dialogue, rules, _examples(context, stage), loaded.context)
-    parts = -(-stage.questions // PART)
-    context.folder.set_state(planned_steps=parts)
-    files = [context.folder.path / "parts" / f"part-{number:05d}.json" for number in range(1, parts + 1)]
-    done = next((i for i, file in enumerate(files) if not file.exists()), parts)
-    context.folder.rewind(done)
-    context.observer.stage(context.folder.name, done, parts)
-    noted = context.folder.steps()
-    for number, file in enumerate(files):
-        if number >= done:
-            write_part(collecting, number, file)
-        if number >= noted:
-            metrics = StepMetrics(number + 1, _read(file)["values"])
-            context.folder.append(metrics)
-            context.observer.step(metrics)
-        context.alive()
-        if context.stop.asked and number + 1 < parts:
-            raise Stopped(f"part {number + 1} is saved")
-    return _finish(collecting, [_read(file) for file in files])
+    return _finish(collecting, in_parts(context, -(-stage.questions // PART), lambda n: make_part(collecting, n)))
 
 
 def _seen(context: Context, stage: CollectStage) -> frozenset[Gram]:
@@ -85,8 +66,8 @@ def _seen(context: Context, stage: CollectStage) -> frozenset[Gram]:
     return grams_of_tests(tasks, stage.decontaminate)
 
 
-def write_part(collecting: Collecting, number: int, file: Path) -> None:
-    """Sample and select part `number` (from 0), and write it with its counts."""
+def make_part(collecting: Collecting, number: int) -> Part:
+    """Sample and select part `number` (from 0): what was kept, and its counts."""
     began = time.perf_counter()
     stage = collecting.stage
     places = range(number * PART, min(stage.questions, (number + 1) * PART))
@@ -100,8 +81,7 @@ def write_part(collecting: Collecting, number: int, file: Path) -> None:
         "time/step_s": time.perf_counter() - began,
     }
     assert len(kept) + dropped.total() == samples, "every sample is kept or dropped for a reason"
-    file.parent.mkdir(exist_ok=True)
-    write_text(file, json.dumps({"values": values, "rows": [c.as_row() for c in kept]}, ensure_ascii=False))
+    return {"values": values, "rows": [c.as_row() for c in kept]}
 
 
 def _sampled(collecting: Collecting, indices: Sequence[int]) -> tuple[list[Conversation], Counter[str]]:
@@ -141,7 +121,7 @@ def _examples(context: Context, stage: CollectStage) -> tuple[Conversation, ...]
     return tuple(sorted(rows, key=lambda c: (-len(c.response), c.id)))
 
 
-def _finish(collecting: Collecting, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _finish(collecting: Collecting, parts: Sequence[Part]) -> dict[str, Any]:
     """Put parts, written conversations and files together, let a person look at them, and write the table."""
     context, stage = collecting.context, collecting.stage
     folder = context.folder.path
@@ -174,7 +154,3 @@ def _written(context: Context, name: str, count: int) -> Iterator[Conversation]:
     for index in range(count):
         problem = task.problem("train", index)
         yield Conversation(f"{problem.id}-w", problem.task, problem.messages, task.response(problem), problem.language)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text(encoding="utf-8")))

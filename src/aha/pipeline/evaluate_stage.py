@@ -1,21 +1,19 @@
 """The evaluating stage: models of a run on every task -> one table, the tiny counterpart of the paper's stage table.
 
-Work goes on in parts, one a model and task, each written whole, so that a broken stage goes on after its last part.
+A part is one model on one task.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from aha.config import EvaluateStage
-from aha.errors import Stopped
 from aha.evaluation.evaluate import evaluate
 from aha.models.loading import load
 from aha.pipeline.context import Context, dialogue_of, engine_of, task_of
+from aha.pipeline.parts import Part, in_parts
 from aha.pipeline.run_folder import write_text
-from aha.types import Sampling, StepMetrics
+from aha.types import Sampling
 
 Figures = dict[str, Any]
 
@@ -23,29 +21,17 @@ Figures = dict[str, Any]
 def run_evaluate(context: Context, stage: EvaluateStage) -> dict[str, Any]:
     """Figures of each model on each task; goes on after the last part that is there."""
     places = [(model, task) for model in stage.models for task in stage.tasks]
-    context.folder.set_state(planned_steps=len(places))
-    files = [context.folder.path / "parts" / f"part-{number:05d}.json" for number in range(1, len(places) + 1)]
-    done = next((i for i, file in enumerate(files) if not file.exists()), len(files))
-    context.folder.rewind(done)
-    context.observer.stage(context.folder.name, done, len(places))
-    noted = context.folder.steps()
-    for number, ((model, task), file) in enumerate(zip(places, files, strict=True)):
-        if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            write_text(file, json.dumps(_figures(context, stage, model, task)))
-        if number >= noted:
-            figures = _read(file)
-            values = {f"{model}/{task}/{name}": v for name, v in figures.items() if isinstance(v, float)}
-            metrics = StepMetrics(number + 1, values)
-            context.folder.append(metrics)
-            context.observer.step(metrics)
-            context.observer.note(f"{model} on {task}: pass@1 {figures['pass@1']:.1%}")
-        context.alive()
-        if context.stop.asked and number + 1 < len(places):
-            raise Stopped(f"part {number + 1} is saved")
+
+    def make(number: int) -> Part:
+        model, task = places[number]
+        figures = _figures(context, stage, model, task)
+        context.observer.note(f"{model} on {task}: pass@1 {figures['pass@1']:.1%}")
+        values = {f"{model}/{task}/{name}": v for name, v in figures.items() if isinstance(v, float)}
+        return {"values": values, "figures": figures}
+
     found: dict[str, dict[str, Figures]] = {model: {} for model in stage.models}
-    for (model, task), file in zip(places, files, strict=True):
-        found[model][task] = _read(file)
+    for (model, task), part in zip(places, in_parts(context, len(places), make), strict=True):
+        found[model][task] = part["figures"]
     context.folder.write_json("table.json", found)
     write_text(context.folder.path / "table.md", table_of(found))
     return {model: {task: figures["pass@1"] for task, figures in row.items()} for model, row in found.items()}
@@ -87,7 +73,3 @@ def _mean(row: dict[str, Figures], name: str) -> float:
     """Over tasks, of those that have it."""
     values = [figures[name] for figures in row.values() if figures.get(name) is not None]
     return sum(values) / len(values) if values else float("nan")
-
-
-def _read(file: Path) -> Figures:
-    return dict(json.loads(file.read_text(encoding="utf-8")))
