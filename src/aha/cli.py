@@ -73,7 +73,8 @@ def run(
     try:
         result = run_recipe(chosen, out or Path("runs") / chosen.name, shown, begin)
     except Stopped as stopped:
-        raise Stopped(f"{stopped}; leave out --from to go on from here" if begin else str(stopped)) from stopped
+        _complain(f"stopped: {stopped}; the same command{' without --from' if begin else ''} goes on")
+        raise typer.Exit(143) from stopped
     if as_json:
         _print_json(result)
 
@@ -336,9 +337,6 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; the same command goes on from the last checkpoint")
         code = 130
-    except Stopped as stopped:
-        _complain(f"stopped: {stopped}; the same command goes on")
-        code = 143
     except UserError as error:
         _complain(str(error))
         code = 2
