@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 END, PAD = "<|endoftext|>", "<|pad|>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _PIECES = Regex(r"\p{N}{1,2}| ?\p{L}+|[^\s\p{L}\p{N}]+ ?|\s+")
-VOCABULARY = 768
+VOCABULARY = 1024  # at most; names, Chinese characters and the words of programs among them
 
 
 def train(pages: Iterable[str]) -> PreTrainedTokenizerFast:
