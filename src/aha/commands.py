@@ -29,6 +29,7 @@ from aha.pipeline import recipes
 from aha.pipeline.checks import check
 from aha.pipeline.context import dialogue_of, engine_of, task_of
 from aha.pipeline.run import run
+from aha.studio import claims
 from aha.studio.plots import curves_png
 from aha.studio.progress import Display
 from aha.studio.read import read_run
@@ -115,7 +116,9 @@ class Watcher:
 
 
 def run_recipe(recipe: Recipe, out: Path, console: Console, begin: str = "") -> dict[str, Any]:
-    """Run a recipe under a display, then show and report what came of it."""
+    """Run a recipe under a display, then show and report what came of it; one of several seeds as a run of each."""
+    if recipe.seeds:
+        return _run_seeds(recipe, out, console, begin)
     watcher = Watcher(console)
     try:
         result = run(recipe, out, watcher, begin)
@@ -123,6 +126,17 @@ def run_recipe(recipe: Recipe, out: Path, console: Console, begin: str = "") -> 
         watcher.close()
     show_run(out, console)
     return result
+
+
+def _run_seeds(recipe: Recipe, out: Path, console: Console, begin: str) -> dict[str, Any]:
+    """The results by seed. What is written of several runs together is written after each, of those that are there."""
+    results = {}
+    for seed in recipe.seeds:
+        single = recipe.model_copy(update={"seed": seed, "seeds": ()})
+        results[f"seed-{seed}"] = run_recipe(single, out / f"seed-{seed}", console, begin)
+        for path in claims.write(out) if recipe.name == "claims" else ():
+            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    return results
 
 
 def show_run(folder: Path, console: Console) -> None:

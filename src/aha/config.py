@@ -12,92 +12,31 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from aha.choices import (
+    MEANS,
+    AlgorithmChoice,
+    Count,
+    EvaluationChoice,
+    LoRAChoice,
+    OptimiserChoice,
+    Positive,
+    PreferenceChoice,
+    Rollouts,
+    Section,
+    SpeakerChoice,
+    number,
+)  # fmt: skip
 from aha.errors import UserError, nearest
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-
-
 TaskChoice = str | dict[str, Annotated[float, Field(gt=0)]]  # one task, or several with their shares
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are refused, nothing changes after it was validated."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rollouts(Section):
-    """How completions are sampled at each step."""
-
-    questions: Positive = 32  # the paper's 32 questions a step
-    group: Annotated[int, Field(ge=2)] = 16  # the paper's group size
-    max_tokens: Positive = 1024
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    top_k: Count = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    slots: Positive = 512  # rows that run together
-
-
-class AlgorithmChoice(Section):
-    """A row of the table of algorithms; `options` replace parts of its setting (algorithms/setting.py), which is its
-    paper's."""
-
-    name: str = "grpo"
-    options: dict[str, bool | float | str] = {}
-
-    # Updates that one rollout is split into; the paper takes 16 minibatches from one rollout of 8,192 samples.
-    updates_per_rollout: Positive = 1
-    reference_refresh: Count = 400  # steps after which reference := policy; 0: never
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _numbers(cls, options: Any) -> Any:
-        if not isinstance(options, dict):
-            return options
-        return {name: _number(value) if isinstance(value, str) else value for name, value in options.items()}
-
-
-class OptimiserChoice(Section):
-    """AdamW. The paper prints the learning rate alone (3e-6 at 671 B parameters)."""
-
-    lr: Annotated[float, Field(gt=0)] = 1e-6
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    warmup_steps: Count = 0
-    schedule: Literal["constant", "cosine"] = "constant"
-    final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    micro_batch_tokens: Positive = 4096
-
-
-class LoRAChoice(Section):
-    """Adapters in place of all weights, by the optional library peft."""
-
-    rank: Positive = 16
-    alpha: Annotated[float, Field(gt=0)] = 32.0
-
-
-class EvaluationChoice(Section):
-    """What is evaluated before and after a stage, and every `every` steps (0: only before and after)."""
-
-    problems: Positive = 64
-    samples: Positive = 16
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    max_tokens: Positive = 512  # of a response, in stages that sample none while they train
-    every: Count = 0
-    every_problems: Positive = 64
-    every_samples: Positive = 1
-
-
-class PreferenceChoice(Section):
-    """A reward model in an RL stage: a problem that says of itself which one it is for gets its score."""
-
-    model: str  # an earlier stage, or a folder that such a stage has made
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    last_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the steps, the last, in which it counts
+# A refiner by its name (pipeline/refine.py), or a model. The tags stand in errors' places; `validate` takes them out.
+TAGS = ("(name)", "(model)")
+Refiner = Annotated[
+    Annotated[str, Tag(TAGS[0])] | Annotated[SpeakerChoice, Tag(TAGS[1])],
+    Discriminator(lambda value: TAGS[isinstance(value, dict | SpeakerChoice)]),
+]
 
 
 class RLStage(Section):
@@ -106,6 +45,7 @@ class RLStage(Section):
     kind: Literal["rl"] = "rl"
     start: str = "base"  # "base" or the name of an earlier stage
     task: TaskChoice | None = None  # the recipe's where none is given
+    positions: Count = 0  # that the model is to have, where the one that it starts from has fewer
     steps: Positive = 100
     rewards: dict[str, float] = {"accuracy": 1.0, "format": 1.0}  # DeepSeek-R1 eq. 4: equal weight
     rewards_of: dict[str, dict[str, float]] = {}  # in place of `rewards`, by task
@@ -131,6 +71,7 @@ class SFTStage(Section):
     start: str = "base"
     data: Annotated[tuple[str, ...], Field(min_length=1)]  # earlier stages that made conversations, or JSONL files
     task: TaskChoice | None = None  # that is evaluated; the recipe's where none is given
+    positions: Count = 0  # that the model is to have, where the one that it starts from has fewer
     epochs: Positive = 2
     batch: Positive = 128  # conversations an update
     max_tokens: Positive = 32_768  # longer conversations are left out and counted
@@ -161,7 +102,9 @@ class CollectStage(Section):
     slots: Positive = 512
     least: dict[str, float] = {"accuracy": 1.0, "format": 1.0, "language": 0.9, "repetition": -0.2}
     examples: tuple[str, ...] = ()  # of the way few-shot: earlier stages that made conversations, or JSONL files
-    refine: str = ""  # a refiner (pipeline/refine.py) that rewrites what passes
+    judge: SpeakerChoice | None = None  # of answers that no rule of the task can check, beside their reference
+    refine: Refiner = ""  # rewrites what passes: a name (pipeline/refine.py), or a model
+    unrefined: Literal["nothing", "original"] = "nothing"  # kept where what the model has rewritten does not pass
     written: dict[str, Positive] = {}  # conversations that a task writes itself, by task: non-reasoning data
     also: tuple[str, ...] = ()  # JSONL files of conversations that are added as they are
     decontaminate: Count = 1000  # test problems of each task that no conversation may share 10 words in a row with
@@ -169,12 +112,35 @@ class CollectStage(Section):
     reward_threads: Count = 4
 
 
+class CompareStage(Section):
+    """Pairs of a model's responses, each judged several times in both orders: preferences for a reward model.
+
+    The paper's: four judgements a pair, pairs whose scores differ by more than 1 (v2, section 3.1).
+    """
+
+    kind: Literal["compare"] = "compare"
+    start: str = "base"
+    task: TaskChoice | None = None
+    questions: Positive = 1024  # of the train split
+    first_question: Count = 0
+    pairs: Positive = 1  # of each question
+    judge: SpeakerChoice
+    judgements: Annotated[int, Field(ge=2, multiple_of=2)] = 4  # of a pair, half of them in either order
+    margin: Annotated[float, Field(ge=0, lt=2)] = 1.0  # that the mean, from -2 to 2, has to pass
+    length_gap: Annotated[float, Field(ge=0)] = 0.05  # of mean lengths of chosen and rejected, at most
+    max_tokens: Positive = 1024
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_k: Count = 0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    slots: Positive = 512
+
+
 class RewardModelStage(Section):
     """A reward model. The paper's: one epoch, batches of 256, 6e-6, 8,192 tokens (v2, section 3.1)."""
 
     kind: Literal["reward-model"] = "reward-model"
     start: str = "base"
-    data: str  # a JSONL file of preferences, or rules:TASK
+    data: str  # a stage that compares, a JSONL file of preferences, or rules:TASK
     loss: Literal["pairwise", "pointwise"] = "pairwise"
     reads: Literal["summary", "response"] = "summary"  # the part that is scored
     examples: Positive = 100_000  # at most
@@ -219,34 +185,58 @@ class PretrainStage(Section):
     checkpoint_every: Positive = 100
 
 
-AnyStage = RLStage | SFTStage | CollectStage | RewardModelStage | EvaluateStage | PretrainStage
+AnyStage = RLStage | SFTStage | CollectStage | CompareStage | RewardModelStage | EvaluateStage | PretrainStage
 Stage = Annotated[AnyStage, Field(discriminator="kind")]
 
 
 def data_of(stage: AnyStage) -> tuple[str, ...]:
-    """What a stage reads beside its model: conversations or reward models, by earlier stages' names or by paths."""
+    """What a stage reads beside its model: data, reward models and models, by earlier stages' names or by paths."""
     match stage:
         case SFTStage(data=data):
             return data
         case CollectStage(examples=examples):
-            return examples
-        case EvaluateStage(models=models):
-            return models
+            return (*examples, *models_of(stage))
         case RLStage(preferences=preferences):
             return tuple(choice.model for choice in preferences.values())
+        case RewardModelStage(data=source) if not source.startswith(RULES):
+            return (source,)
         case _:
-            return ()
+            return models_of(stage)
+
+
+def models_of(stage: AnyStage) -> tuple[str, ...]:
+    """The language models that a stage reads beside the one that it begins from."""
+    if isinstance(stage, EvaluateStage):
+        return stage.models
+    return tuple(dict.fromkeys(choice.model for choice in speakers_of(stage).values() if choice.model))
+
+
+def speakers_of(stage: AnyStage) -> dict[str, SpeakerChoice]:
+    """The models that a stage asks for text, by what they are asked as."""
+    named = {"judge": getattr(stage, "judge", None), "refine": getattr(stage, "refine", None)}
+    return {role: choice for role, choice in named.items() if isinstance(choice, SpeakerChoice)}
+
+
+def identity_of(stage: AnyStage) -> str:
+    """All of a stage that decides what it makes, as text: not how its endpoints are reached, nor what it leaves out."""
+    outside: dict[str, Any] = {role: {"endpoint": MEANS} for role in speakers_of(stage)}
+    if isinstance(stage, CollectStage):
+        outside |= {} if stage.judge else {"judge": True}
+        outside |= {"unrefined": True} if stage.unrefined == "nothing" else {}
+    return stage.model_dump_json(exclude=outside)
 
 
 MODEL = "model:"  # before the name of a model that is neither the recipe's nor a stage's
-# What kinds of stages a stage reads beside its model.
+RULES = "rules:"  # before the name of a task that makes preferences itself
+MODELS = ("pretrain", "rl", "sft")  # kinds of stages that make a language model
+# What kinds of stages a stage reads beside its model, other than language models.
 READS: dict[str, tuple[str, ...]] = {
     "sft": ("collect",),
     "collect": ("collect",),
     "rl": ("reward-model",),
-    "evaluate": ("pretrain", "rl", "sft"),
+    "reward-model": ("compare",),
 }
-KINDS = ("rl", "sft", "collect", "reward-model", "evaluate", "pretrain")
+KINDS = ("rl", "sft", "collect", "compare", "reward-model", "evaluate", "pretrain")
 
 
 class Recipe(Section):
@@ -259,6 +249,7 @@ class Recipe(Section):
     task_options: dict[str, Any] = {}
     template: str = "auto"  # how a question is put to the model
     seed: int = 0
+    seeds: tuple[int, ...] = ()  # a run of each, in a folder of its own; () is one run, of `seed`
     device: str = "auto"  # cuda, then mps, then cpu
     # auto: bfloat16 on cuda, float32 elsewhere. fastest: bfloat16 also on a CPU that multiplies it natively.
     dtype: Literal["auto", "fastest", "float32", "bfloat16"] = "auto"
@@ -272,10 +263,11 @@ class Recipe(Section):
         made: dict[str, str] = {"base": "pretrain"}  # what comes before, with its kind
         for name, stage in self.stages.items():
             start = "base" if isinstance(stage, PretrainStage | EvaluateStage) else stage.start
-            if not start.startswith(MODEL) and made.get(start) not in ("rl", "sft", "pretrain"):
+            if not start.startswith(MODEL) and made.get(start) not in MODELS:
                 raise ValueError(f"stage {name!r} starts from {start!r}, which is no model that comes before it")
             for source in data_of(stage):
-                if source in self.stages and made.get(source) not in READS[stage.kind]:
+                kinds = MODELS if source in models_of(stage) else READS[stage.kind]
+                if source in self.stages and made.get(source) not in kinds:
                     raise ValueError(f"stage {name!r} reads {source!r}, which does not make that before it")
             made[name] = stage.kind
         return self
@@ -293,7 +285,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         except yaml.YAMLError as error:
             raise UserError(f"--set {setting!r} is no YAML value; quote it") from error
         if isinstance(value, str):
-            value = _number(value)
+            value = number(value)
         _assign(data, _resolve(recipe, path.split("."), data), value, path)
     return validate(data)
 
@@ -304,19 +296,13 @@ def validate(data: Any) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
+        where = ".".join(str(part) for part in fault["loc"] if part not in (*KINDS, *TAGS))
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = "there is no such key"
-        raise UserError(f"recipe key {where or '(whole)'} = {fault.get('input')!r}: {message}") from error
-
-
-def _number(text: str) -> float | str:
-    """YAML reads `1e-6` as a string; people mean a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+        given = fault.get("input")
+        secret = fault["loc"][-1:] == ("key",) or (isinstance(given, str) and "@" in given)  # it may be a password
+        raise UserError(f"recipe key {where or '(whole)'} = {'...' if secret else repr(given)}: {message}") from error
 
 
 def _resolve(recipe: Recipe, parts: list[str], data: dict[str, Any]) -> list[str]:
@@ -339,6 +325,7 @@ def _resolve(recipe: Recipe, parts: list[str], data: dict[str, Any]) -> list[str
 # mappings whose keys are checked by their readers
 _FREE = {
     "task_options", "rewards", "options", "ways", "least", "written", "rewards_of", "preferences", "tasks", "pages",
+    "extra",
 }  # fmt: skip
 
 

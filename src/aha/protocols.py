@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from aha.types import Completion, Outcome, Problem, Prompt, Sample, Sampling, Split
+from aha.types import Ask, Completion, Failed, Outcome, Problem, Prompt, Reply, Sample, Sampling, Split
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +55,16 @@ class Writes(Protocol):
         ...
 
 
+@runtime_checkable
+class Marks(Protocol):
+    """What a task may have beside: more that it knows of a response. Evaluations report the means; nothing is
+    rewarded by it."""
+
+    def marks(self, problem: Problem, response: str) -> Mapping[str, float]:
+        """Values by name, such as `{"refuses the harmful": 1.0}`; only those that the problem is asked about."""
+        ...
+
+
 Finished = tuple[int, int, Completion]  # number of the prompt, number of its sample, what was drawn
 
 
@@ -73,6 +83,9 @@ class Engine(Protocol):
         """Take over a policy's weights; completions sampled from here on carry `version`."""
         ...
 
+
+# Text in, text out, of a model here or behind an endpoint: an answer to each, in order; Failed where none came.
+Speaker = Callable[[Sequence[Ask], Sampling], list[Reply | Failed]]
 
 # (learner log-probs, streams of the same shape) -> (sum of the loss over tokens, sums to report)
 LossFunction = Callable[..., "tuple[torch.Tensor, dict[str, torch.Tensor]]"]

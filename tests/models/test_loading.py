@@ -131,6 +131,17 @@ def test_no_such_model(name: str) -> None:
     sentence(name)
 
 
+def test_positions_are_added_where_there_are_too_few(tiny) -> None:
+    name = str(tiny("qwen3", max_position_embeddings=64))
+    assert load(name).context == load(name, positions=32).context == 64
+    plain, wider = load(name), load(name, positions=128)
+    assert wider.context == 128
+    ids = torch.arange(100)[None] % 50 + 3
+    with torch.no_grad():
+        assert torch.isfinite(wider.model(input_ids=ids).logits).all()
+        torch.testing.assert_close(wider.model(input_ids=ids[:, :60]).logits, plain.model(input_ids=ids[:, :60]).logits)
+
+
 def test_folders_that_are_no_model(tiny, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     sentence(str(tmp_path / "empty"))

@@ -28,6 +28,9 @@ from aha.rewards.prose import final_text, prose
         ("<think>we</think> go <|im_end|>", "we go"),
         ("see https://a.b/c?d=e now", "see now"),
         ("a ```python\nprint(1)\n``` b ```\nopen", "a b"),
+        ("留大于5的: [i for i in s if i>5][:3]。", "留大于5的: 。"),
+        ("sum([i*2 for i in s]), sorted(s)[::-1], s.count('a')", "( ), (s)[::-1], s. ('a')"),
+        ("[look for it in town] and count (them), a summer(s)", "[look for it in town] and count (them), a summer(s)"),
         ("", ""),
     ],
 )
@@ -41,7 +44,9 @@ def test_prose_takes_letters_away_only(text: str) -> None:
     assert all(char in rest for char in prose(text) if char.isalpha())
 
 
-PARTS = ["$", "$a", "a$ ", "$$", "\\(", "\\[", "\\begin{a}", "```", "`", "<a", "<|", "http://", "\\a{"]
+PARTS = [
+    "$", "$a", "a$ ", "$$", "\\(", "\\[", "\\begin{a}", "```", "`", "<a", "<|", "http://", "\\a{", "[a for a in ", "max(",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", PARTS)

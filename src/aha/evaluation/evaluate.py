@@ -16,12 +16,13 @@ from aha.evaluation.grading import Pairs, graded
 from aha.evaluation.metrics import cons_at_k, mean_and_stderr, pass_at_k
 from aha.evaluation.responses import response_metrics
 from aha.models.dialogue import Dialogue
-from aha.protocols import Engine, Task
+from aha.protocols import Engine, Marks, Task
 from aha.seeds import seed_of
 from aha.types import Abstain, Prompt, Rollout, Sampling, Verdict
 
 BATCH = 64  # problems sampled at a time
 REWARD_THREADS = 4
+MARK = "mark/"  # before the name of what a task reports of its responses
 WEIGHTS = {"accuracy": 1.0, "format": 1.0, "language": 0.0}  # the last is only looked at
 
 
@@ -95,7 +96,17 @@ def _figures(
         **response_metrics(flat),
         **({"language": sum(spoken) / len(spoken)} if spoken else {}),
         **_by_task(rollouts, right_P_K),
+        **_marks(task, flat),
     }
+
+
+def _marks(task: Task, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """The mean of each mark that the task gives, over the responses that it gives it to."""
+    found: dict[str, list[float]] = {}
+    for rollout in rollouts if isinstance(task, Marks) else ():
+        for name, value in task.marks(rollout.problem, rollout.text).items():
+            found.setdefault(MARK + name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def _by_task(rollouts: Sequence[Sequence[Rollout]], right_P_K: Sequence[Sequence[bool]]) -> dict[str, float]:

@@ -60,8 +60,8 @@ def resolve(name: str) -> str:
     return name
 
 
-def load(name: str, device: torch.device | str = "cpu") -> Loaded:
-    """Load a causal LM in float32 under aha's attention.
+def load(name: str, device: torch.device | str = "cpu", positions: int = 0) -> Loaded:
+    """Load a causal LM in float32 under aha's attention; one of fewer than `positions` is to have as many.
 
     Raises UserError where there is no such model, weights are missing from its files, it has no tokenizer, or it
     computes what learner and engine would not: layers other than causal attention, logits that are not its head's.
@@ -71,6 +71,8 @@ def load(name: str, device: torch.device | str = "cpu") -> Loaded:
     transformers_logging.set_verbosity_error()  # what its report on the weights says is checked here
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        if 0 < getattr(text := config.get_text_config(), "max_position_embeddings", 0) < positions:
+            text.max_position_embeddings = positions  # rotary angles go on beyond what was trained
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         model, info = AutoModelForCausalLM.from_pretrained(
             where, config=config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False,

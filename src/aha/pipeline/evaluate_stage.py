@@ -1,6 +1,6 @@
 """The evaluating stage: models of a run on every task -> one table, the tiny counterpart of the paper's stage table.
 
-A part is one model on one task.
+A part is one model on one task; its samples are stored as those of RL stages are, a file a part.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from aha.config import EvaluateStage
-from aha.evaluation.evaluate import evaluate
+from aha.evaluation.evaluate import MARK, Evaluation, evaluate
 from aha.models.loading import load
 from aha.pipeline.context import Context, dialogue_of, engine_of, task_of
 from aha.pipeline.parts import Part, in_parts
 from aha.pipeline.run_folder import write_text
+from aha.pipeline.store import groups_of, write_rollouts
 from aha.types import Sampling
 
 Figures = dict[str, Any]
@@ -24,7 +25,9 @@ def run_evaluate(context: Context, stage: EvaluateStage) -> dict[str, Any]:
 
     def make(number: int) -> Part:
         model, task = places[number]
-        figures = _figures(context, stage, model, task)
+        found = _evaluated(context, stage, model, task)
+        write_rollouts(context.folder.rollouts, number + 1, groups_of(found))
+        figures = dict(found.figures)
         context.observer.note(f"{model} on {task}: pass@1 {figures['pass@1']:.1%}")
         values = {f"{model}/{task}/{name}": v for name, v in figures.items() if isinstance(v, float)}
         return {"values": values, "figures": figures}
@@ -37,14 +40,13 @@ def run_evaluate(context: Context, stage: EvaluateStage) -> dict[str, Any]:
     return {model: {task: figures["pass@1"] for task, figures in row.items()} for model, row in found.items()}
 
 
-def _figures(context: Context, stage: EvaluateStage, model: str, task: str) -> Figures:
+def _evaluated(context: Context, stage: EvaluateStage, model: str, task: str) -> Evaluation:
     loaded = load(str(context.data[model]), context.runtime.device)
-    found = evaluate(
+    return evaluate(
         engine_of(loaded, context.runtime, stage.slots), dialogue_of(loaded, context.recipe.template),
         task_of(context.recipe, task), problems=stage.tasks[task], samples=stage.samples, seed=context.recipe.seed,
         sampling=Sampling(stage.max_tokens, stage.temperature, 0, stage.top_p),
     )  # fmt: skip
-    return dict(found.figures)
 
 
 def table_of(found: dict[str, dict[str, Figures]]) -> str:
@@ -63,6 +65,8 @@ def table_of(found: dict[str, dict[str, Figures]]) -> str:
             error = figures["pass@1_stderr"]
             cells.append(f"{100 * figures['pass@1']:.1f}" + (f" ± {100 * error:.1f} %" if error is not None else " %"))
         lines.append([f"{task}, pass@1", *cells])
+        for name in (key for key in found[models[0]][task] if key.startswith(MARK)):
+            lines.append([f"{task}, {name.removeprefix(MARK)}", *(f"{100 * found[m][task][name]:.1f} %" for m in models)])
     for name, text in (("format", "in the format"), ("language", "in the question's language")):
         lines.append([text, *(f"{100 * _mean(found[model], name):.1f} %" for model in models)])
     lines.append(["tokens a response", *(f"{_mean(found[model], 'mean_length'):.0f}" for model in models)])

@@ -28,7 +28,7 @@ from aha.types import Sampling, StepMetrics
 def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     """Train, or go on from the last checkpoint; returns the stage's result."""
     setting = algorithm(stage.algorithm.name).setting.replaced(stage.algorithm.options)
-    loaded = load(context.start, context.runtime.device)
+    loaded = load(context.start, context.runtime.device, stage.positions)
     dialogue = dialogue_of(loaded, context.recipe.template)
     engine = engine_of(loaded, context.runtime, stage.rollouts.slots)
     scorers = {

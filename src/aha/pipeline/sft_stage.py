@@ -26,7 +26,7 @@ SLOTS = 512
 
 def run_sft(context: Context, stage: SFTStage) -> dict[str, Any]:
     """Train, or go on from the last checkpoint; returns the stage's result."""
-    loaded = load(context.start, context.runtime.device)
+    loaded = load(context.start, context.runtime.device, stage.positions)
     dialogue = dialogue_of(loaded, context.recipe.template)
     samples = _samples(context, stage, dialogue, loaded.context)
     steps = stage.epochs * math.ceil(len(samples) / stage.batch)

@@ -82,6 +82,14 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
             return {"outcome": "failed", "value": None, "why": reason}
 
 
+def groups_of(evaluation: Evaluation) -> list[Group]:
+    """An evaluation's rollouts as groups that take no part in any loss."""
+    return [
+        Group(rollouts[0].problem, rollouts, verdicts, (None,) * len(rollouts))
+        for rollouts, verdicts in zip(evaluation.rollouts_P_K, evaluation.verdicts_P_K, strict=True)
+    ]
+
+
 def examples(evaluation: Evaluation, count: int) -> list[dict[str, Any]]:
     """A few rollouts to read: one that turned back and was right, then the first samples of the first problems."""
     groups = [

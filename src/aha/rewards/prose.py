@@ -14,6 +14,15 @@ from aha.types import Rollout
 
 _TAG = re.compile(r"</?[a-z]+>|<\|[^<>|]*\|>", re.IGNORECASE | re.ASCII)
 _INLINE_CODE = re.compile(r"`[^`\n]*`")
+# Python without marks: `[i+1 for i in s if i>5]`, and the names of calls, as in `max(s)` and `s.count('a')`.
+_LOOP = re.compile(
+    r"\[(?:[!-~]{0,60}\W)?([a-z])(?:\W[!-~]{0,60})? for \1 in [!-~]{1,60}(?: if [!-~]{1,60})?\]", re.ASCII
+)
+_CALL = re.compile(
+    r"(?<![A-Za-z])(?:(?:abs|all|any|dict|divmod|enumerate|filter|float|int|len|list|map|max|min|pow|print|range|"
+    r"reversed|round|set|sorted|str|sum|tuple|zip)|(?<=\.)(?:append|count|endswith|extend|find|index|insert|items|join|"
+    r"keys|lower|pop|replace|reverse|sort|split|startswith|strip|upper|values))(?=\()"
+)
 _ADDRESS = re.compile(r"https?://[\w./?&=%#:@~+-]+", re.IGNORECASE | re.ASCII)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{[a-z]{1,20}\*?\}", re.IGNORECASE | re.ASCII)
 _TIGHT_DOLLARS = re.compile(r"\$(?=\S)([^$]*)(?<=\S)\$(?!\d)")
@@ -24,7 +33,7 @@ _WORD = re.compile(r"[^\W\d_]{3}|[\u0400-\U0003ffff]")  # Greek is below: it sta
 
 
 def prose(text: str) -> str:
-    """`text` with a space in place of each tag, block of code, formula, LaTeX command and web address.
+    """`text` with a space in place of each tag, piece of code, formula, LaTeX command and web address.
 
     `$` is a mark of formulas only where no prose stands between two of them: `$10 and then $20` stays.
     """
@@ -33,7 +42,8 @@ def prose(text: str) -> str:
     text = cut(cut(text, "\\(", "\\)"), "\\[", "\\]")
     text = cut(text, "$$", "$$")
     text = _DOLLARS.sub(_loose_formula, _TIGHT_DOLLARS.sub(_tight_formula, text))
-    return _COMMAND.sub(" ", _ADDRESS.sub(" ", _INLINE_CODE.sub(" ", _TAG.sub(" ", text))))
+    text = _CALL.sub(" ", _LOOP.sub(" ", _INLINE_CODE.sub(" ", _TAG.sub(" ", text))))
+    return _COMMAND.sub(" ", _ADDRESS.sub(" ", text))
 
 
 def final_text(rollout: Rollout) -> str | None:

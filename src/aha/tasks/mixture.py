@@ -6,12 +6,12 @@ task.problem("train", 0).task      # the name of the task that it is of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from aha.errors import UserError
-from aha.protocols import Task
+from aha.protocols import Marks, Task
 from aha.types import Outcome, Problem, Split
 
 CYCLE = 100  # problems over which the shares are kept
@@ -83,3 +83,8 @@ class Mixture:
 
     def vote_key(self, problem: Problem, answer: str) -> str | None:
         return self.member(problem).vote_key(problem, answer)
+
+    def marks(self, problem: Problem, response: str) -> Mapping[str, float]:
+        """What the problem's own task knows of a response, if it knows anything."""
+        member = self.member(problem)
+        return member.marks(problem, response) if isinstance(member, Marks) else {}

@@ -27,6 +27,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         values["reward/total"] = sum(totals) / len(totals)
     if "reward/accuracy" in values:
         values["pass@1"] = values["reward/accuracy"]
+        values |= _by_task(groups)
     responses = response_metrics(rollouts)
     values["format"] = responses.pop("format")
     values |= {f"response/{name}": value for name, value in responses.items()}
@@ -37,6 +38,15 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     logprobs = [lp for r in rollouts for lp in r.completion.logprobs]
     values["entropy"] = -sum(logprobs) / len(logprobs)  # unbiased: the mean surprise of what was sampled
     return values
+
+
+def _by_task(groups: Sequence[Group]) -> dict[str, float]:
+    """pass@1 of each task, where there are several."""
+    scores: dict[str, list[float]] = {}
+    for group in groups:
+        values = (verdict.value("accuracy") for verdict in group.verdicts_G)
+        scores.setdefault(group.problem.task, []).extend(value for value in values if value is not None)
+    return {f"pass@1/{name}": sum(own) / len(own) for name, own in scores.items() if own} if len(scores) > 1 else {}
 
 
 def grows(memory: Sequence[float]) -> bool:

@@ -6,14 +6,20 @@ from collections.abc import Callable
 
 from aha.config import Recipe
 from aha.errors import UserError, nearest
+from aha.pipeline.recipes.claims import claims
+from aha.pipeline.recipes.large import LARGE
+from aha.pipeline.recipes.r1 import r1
 from aha.pipeline.recipes.tiny import tiny_pretrain, tiny_small_pretrain
 from aha.pipeline.recipes.zero import demo, zero
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
     "zero": zero,
+    "r1": r1,
+    "claims": claims,
     "tiny-pretrain": tiny_pretrain,
     "tiny-small-pretrain": tiny_small_pretrain,
+    **LARGE,
 }
 
 

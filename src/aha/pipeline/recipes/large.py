@@ -25,7 +25,8 @@ from aha.config import (
     Stage,
 )  # fmt: skip
 
-CONTEXT = 32_768
+CONTEXT = 32_768  # tokens of a response, and of a conversation
+POSITIONS = 40_960  # of a prompt and a response: Qwen2.5-Math's 4,096 are too few
 UPDATES = 16  # of a rollout
 TASK: dict[str, float] = {"math:EleutherAI/hendrycks_math": 1.0}  # bring your own: the paper's prompts are not public
 GENERAL = "prompts:prompts.jsonl"
@@ -37,7 +38,7 @@ LOOK = EvaluationChoice(problems=200, samples=4, temperature=0.6, max_tokens=CON
 def rl(steps: int, lr: float, rewards: dict[str, float], start: str = "base", **options: float) -> RLStage:
     """The paper's RL: 512 x 16 a rollout in 16 updates, beta 0.001, the reference renewed every 400 updates."""
     return RLStage(
-        start=start, steps=steps, rewards=rewards, evaluation=LOOK,
+        start=start, positions=POSITIONS, steps=steps, rewards=rewards, evaluation=LOOK,
         rollouts=Rollouts(questions=512, group=16, max_tokens=CONTEXT, slots=1024),
         algorithm=AlgorithmChoice(updates_per_rollout=UPDATES, reference_refresh=25, options={**options}),
         optimiser=OptimiserChoice(lr=lr, micro_batch_tokens=CONTEXT),
@@ -47,7 +48,9 @@ def rl(steps: int, lr: float, rewards: dict[str, float], start: str = "base", **
 def sft(lr: float, data: str, batch: int, epochs: int = 2, start: str = "base") -> SFTStage:
     """The paper's SFT: a cosine to a tenth, 32,768 tokens (B.4.2 and B.4.3)."""
     optimiser = OptimiserChoice(lr=lr, schedule="cosine", final_share=0.1, micro_batch_tokens=CONTEXT)
-    return SFTStage(start=start, data=(data,), epochs=epochs, batch=batch, optimiser=optimiser, evaluation=LOOK)
+    return SFTStage(
+        start=start, data=(data,), positions=POSITIONS, epochs=epochs, batch=batch, optimiser=optimiser, evaluation=LOOK
+    )  # fmt: skip
 
 
 def zero(name: str, model: str, lr: float, steps: int = 650) -> Recipe:

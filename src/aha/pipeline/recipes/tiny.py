@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aha.config import EvaluationChoice, OptimiserChoice, PretrainStage, Recipe
 
-# Shares of the pages. Most are about numbers, and a sixth are sums alone: what bounds a search is how well it calculates.
+# Shares of the pages. Most are about numbers, a sixth are sums alone: what bounds a search is how well it calculates.
 WEB = {
     "drill": 0.15, "countdown": 0.40, "arithmetic": 0.07, "hopeless": 0.04,
     "logic": 0.15, "functions": 0.13, "requests": 0.06,
