@@ -45,7 +45,8 @@ def test_prose_takes_letters_away_only(text: str) -> None:
 
 
 PARTS = [
-    "$", "$a", "a$ ", "$$", "\\(", "\\[", "\\begin{a}", "```", "`", "<a", "<|", "http://", "\\a{", "[a for a in ", "max(",
+    "$", "$a", "a$ ", "$$", "\\(", "\\[", "\\begin{a}", "```", "`", "<a", "<|", "http://", "\\a{", "[a for a in ",
+    "max(",
 ]  # fmt: skip
 
 

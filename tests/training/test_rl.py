@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,6 +73,14 @@ def test_metrics_of_a_step() -> None:
     assert values["response/arithmetic_right"] == pytest.approx(4 / 5)
     assert values["zero_variance_groups"] == values["dropped_groups"] == 0 and values["failed"] == 0
     assert values["entropy"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.1) / 4)
+
+
+def test_each_task_of_a_mixture_has_its_pass1() -> None:
+    wrong = Group(replace(PROBLEM, task="logic"), TWO.rollouts_G[1:], TWO.verdicts_G[1:], (0.0,))
+    values = group_metrics([TWO, wrong])
+    assert values["pass@1"] == pytest.approx(1 / 3)
+    assert values["pass@1/countdown"] == 0.5 and values["pass@1/logic"] == 0.0
+    assert not any(name.startswith("pass@1/") for name in group_metrics([TWO]))
 
 
 def test_what_was_not_measured_is_absent() -> None:

@@ -66,7 +66,8 @@ def table_of(found: dict[str, dict[str, Figures]]) -> str:
             cells.append(f"{100 * figures['pass@1']:.1f}" + (f" ± {100 * error:.1f} %" if error is not None else " %"))
         lines.append([f"{task}, pass@1", *cells])
         for name in (key for key in found[models[0]][task] if key.startswith(MARK)):
-            lines.append([f"{task}, {name.removeprefix(MARK)}", *(f"{100 * found[m][task][name]:.1f} %" for m in models)])
+            shares = [found[model][task][name] for model in models]
+            lines.append([f"{task}, {name.removeprefix(MARK)}", *(f"{100 * share:.1f} %" for share in shares)])
     for name, text in (("format", "in the format"), ("language", "in the question's language")):
         lines.append([text, *(f"{100 * _mean(found[model], name):.1f} %" for model in models)])
     lines.append(["tokens a response", *(f"{_mean(found[model], 'mean_length'):.0f}" for model in models)])
