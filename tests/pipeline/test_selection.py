@@ -84,6 +84,9 @@ def test_refined_by_rules() -> None:
     assert refined == "<think> i need 22. 3*5=15: 15-7=8 no, wait, 15+7=22 yes!</think><answer>3*5+7=22</answer>"
     assert by_rules(rollout("<think> 你好吗</think><answer>3*5+7</answer>")) is None, "words it does not know"
     assert by_rules(rollout("<answer>3*5+7</answer>")) is None and by_rules(rollout("<think>x")) is None
+    zh = Problem("p", "functions", (Message("user", "?"),), "", language="zh")
+    listed = "<think> 留偶数: [i for i in s if i%2==0]: f=3 yes, f=4对了！</think><answer>def f(s): return s</answer>"
+    assert by_rules(rollout(listed, zh)) == listed.replace(" yes, ", "对，")
     zh = Problem("p", "countdown", (Message("user", "?"),), "", language="zh")
     text = "<think>目标是22。3*5=15 wait, 15+7=22 yes!</think><answer>15+7</answer>"
     assert by_rules(rollout(text, zh)) == "<think> 目标是22。3*5=15等等，15+7=22对了！</think><answer>15+7=22</answer>"

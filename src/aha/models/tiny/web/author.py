@@ -22,12 +22,13 @@ OPENING: Words = {
 }
 NO: Words = {"en": (" no, ",), "zh": ("不行，",)}
 YES: Words = {"en": (" yes!", " found it!"), "zh": ("对了！", "找到了！")}
+FITS: Words = {"en": (" yes, ",), "zh": ("对，",)}  # on one example, with others to come
 GIVE_UP: Words = {"en": (" i give up.", " too hard.", " not sure."), "zh": ("我放弃。", "太难了。", "不确定。")}
 GUESS: Words = {"en": (" i guess.", " probably."), "zh": ("我猜的。", "大概。")}
 CHECK: Words = {"en": (" let me check, ", " verify, "), "zh": ("检查，", "验证，")}
 SO: Words = {"en": (" so it is ",), "zh": ("所以是",)}
 
-PHRASES = (TURN_BACK, MOVE_ON, OPENING, NO, YES, GIVE_UP, GUESS, CHECK, SO)
+PHRASES = (TURN_BACK, MOVE_ON, OPENING, NO, YES, FITS, GIVE_UP, GUESS, CHECK, SO)
 
 # (chance of giving up after a failed try, chance of saying so when turning to another first step)
 PATIENCE = ((0.9, 0.3), (0.45, 0.5), (0.2, 0.8), (0.03, 0.95))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from aha.models.tiny.web.author import (
     CHECK,
+    FITS,
     GIVE_UP,
     GUESS,
     MOVE_ON,
@@ -28,7 +29,6 @@ from aha.models.tiny.web.author import (
     TURN_BACK,
     YES,
     Author,
-    Words,
     full_stop,
 )  # fmt: skip
 from aha.tasks.countdown import LARGEST
@@ -52,7 +52,6 @@ from aha.tasks.splits import split_of
 
 Page = tuple[str, str, str]
 
-FITS: Words = {"en": (" yes, ",), "zh": ("对，",)}  # on one example, with others to come
 EXAMPLES = 0.55  # share of the pages that ask by examples
 STRAY = 0.05  # share of those whose function no candidate fits: they alone come to the end of a search
 SLIP = 0.08  # chance of writing another step first, and seeing it
