@@ -12,7 +12,7 @@ import pytest
 
 from aha.models.tiny.web import author as words
 from aha.models.tiny.web.author import Author
-from aha.models.tiny.web.logic import HOLDS, HONEST, chain, facts, logic_page, solve
+from aha.models.tiny.web.logic import HOLDS, HONEST, _clues, _statements, chain, facts, logic_drill, logic_page, solve
 from aha.tasks.logic import LETTERS, NAMES, Claim, Clue, Ordering, Puzzle, TruthTellers, draw
 
 PLAIN = Author(
@@ -199,3 +199,44 @@ def test_who_does_not_calculate_guesses() -> None:
     answers = {solve(rng, replace(PLAIN, calculates=False), TRUTH) for _ in range(100)}
     assert {answer for _, answer in answers} == set("ABCD")
     assert all(trace in words.GUESS["en"] for trace, _ in answers)
+
+
+def test_every_step_of_a_drill_is_true() -> None:
+    rng, orderings, statements = random.Random(2), 0, 0
+    for _ in range(200):
+        puzzles = [draw(rng, 4) for _ in range(3)]
+        for puzzle in puzzles:
+            language = rng.choice(("en", "zh"))
+            if isinstance(puzzle, Ordering):
+                text = _clues(rng, language, puzzle)
+                for clue, pair in zip(puzzle.clues, facts(puzzle), strict=True):
+                    assert re.search(f"{re.escape(puzzle.told(clue, language))} ?{chain(puzzle, language, pair)}", text)
+                rest = text
+                for clue in puzzle.clues:
+                    rest = rest.replace(puzzle.told(clue, language), "")
+                orderings += 1
+                check_ordering(puzzle, language, rest)
+                assert [f"1={NAMES[language][person]}" in text for person in puzzle.choices] == [True] * len(
+                    puzzle.order
+                )
+            else:
+                text, names = _statements(rng, language, puzzle), [NAMES[language][p] for p in puzzle.people]
+                tried = re.findall(r"\(([A-D])\)", text)
+                assert len(tried) == 2
+                for letter in tried:
+                    states = puzzle.choices[LETTERS.index(letter)]
+                    assert f"({letter}) {puzzle.options(language)[letter]}" in text
+                    for speaker, claim in enumerate(puzzle.claims):
+                        holds = claim.holds(speaker, states)
+                        refuted = holds != states[speaker]
+                        said = f"{puzzle.claim(speaker, language)}(?:[?] |？){HOLDS[language][holds]}"
+                        no = f"(?: ?(?:{NO}))" if refuted else "(?=[.。])"
+                        assert re.search(f"{names[speaker]}(?:: |：){said}{no}", text), text
+                        statements += 1
+    assert orderings > 200 and statements > 500
+
+
+def test_drills_are_of_the_train_split() -> None:
+    pages_ = [logic_drill(random.Random(seed)) for seed in range(300)]
+    assert len(set(pages_)) == 300 and all(page.count("\n") == 2 for page in pages_)
+    assert max(map(len, pages_)) < 1500

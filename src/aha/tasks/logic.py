@@ -106,12 +106,13 @@ class Ordering:
 
     def question(self, language: str) -> str:
         """The words of the problem, in English or Chinese."""
-        clues = [self._told(clue, language) for clue in self.clues]
+        clues = [self.told(clue, language) for clue in self.clues]
         if language == "zh":
             return f"{''.join(clues)}谁{self.target(language)}？ {_listed(self.options(language))}"
         return f"{' '.join(clues)} Who is {self.target(language)}? {_listed(self.options(language))}"
 
-    def _told(self, clue: Clue, language: str) -> str:
+    def told(self, clue: Clue, language: str) -> str:
+        """A clue in words: `Cy is shorter than Bo.`"""
         names, word = NAMES[language], RELATIONS[self.relation][language][clue.inverse]
         one, other = (clue.less, clue.more) if clue.inverse else (clue.more, clue.less)
         if language == "zh":

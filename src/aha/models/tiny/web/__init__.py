@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from aha.models.tiny.web.author import SO, Author
 from aha.models.tiny.web.functions import functions_page
-from aha.models.tiny.web.logic import logic_page
+from aha.models.tiny.web.logic import logic_drill, logic_page
 from aha.models.tiny.web.numbers import arithmetic_page, countdown_page, drill, hopeless_page
 from aha.models.tiny.web.requests import requests_page
 
@@ -28,17 +28,18 @@ PAGES: dict[str, Callable[[random.Random, Author], tuple[str, str, str]]] = {
     "functions": functions_page,
     "requests": requests_page,
 }
-DRILL = "drill"
+# Pages of single steps, with neither question nor author.
+DRILLS: dict[str, Callable[[random.Random], str]] = {"drill": drill, "logic-drill": logic_drill}
 # Shares of the pages. Problems without a solution alone come to the end of a search: without them a policy that has
 # missed a solution goes round again until it is cut off.
-NUMBERS: dict[str, float] = {DRILL: 0.22, "countdown": 0.62, "arithmetic": 0.10, "hopeless": 0.06}
+NUMBERS: dict[str, float] = {"drill": 0.22, "countdown": 0.62, "arithmetic": 0.10, "hopeless": 0.06}
 
 
 def document(rng: random.Random, shares: Mapping[str, float] = NUMBERS) -> str:
     """One page of the web."""
     kind = rng.choices(list(shares), weights=list(shares.values()))[0]
-    if kind == DRILL:
-        return drill(rng)
+    if kind in DRILLS:
+        return DRILLS[kind](rng)
     author = Author.draw(rng)
     question, trace, answer = PAGES[kind](rng, author)
     return lay_out(rng, author, question, trace, answer)

@@ -1,7 +1,7 @@
 """Who writes the pages of the web: language, care, patience, habits, and the words for them.
 
-    author = Author.draw(rng)
-    author.say(rng, TURN_BACK)      # " wait, ", or now and then the other language's
+author = Author.draw(rng)
+author.say(rng, TURN_BACK)      # " wait, ", or now and then the other language's
 """
 
 from __future__ import annotations

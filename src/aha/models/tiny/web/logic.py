@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aha.models.tiny.web.author import (
     CHECK,
@@ -46,17 +46,73 @@ MARKS = {"en": Marks(" ", ", ", ". ", ": ", "? "), "zh": Marks("", "，", "。",
 HONEST = {"en": {True: " true", False: " lies"}, "zh": {True: "真", False: "谎"}}  # of people
 HOLDS = {"en": {True: "true", False: "false"}, "zh": {True: "真", False: "假"}}  # of statements
 
+CAREFUL = 0.3  # share of the pages whose author goes on to the end: rules are learned from those who apply them
 Attempt = tuple[str, str | None]  # what an author writes, and the letter that it comes to; None: gives up
 
 
 def logic_page(rng: random.Random, author: Author) -> tuple[str, str, str]:
     """Question, trace, answer of a puzzle of the train split."""
+    if rng.random() < CAREFUL:
+        author = replace(author, calculates=True, quits=0.0, orderly=True, remembers=True)
+    puzzle = _posed(rng)
+    trace, answer = solve(rng, author, puzzle)
+    return puzzle.question(author.language), trace, answer
+
+
+def _posed(rng: random.Random) -> Puzzle:
     while True:
         puzzle = logic.draw(rng, 4 if rng.random() < 0.9 else 5)
         if split_of(puzzle.key) == "train":
-            break
-    trace, answer = solve(rng, author, puzzle)
-    return puzzle.question(author.language), trace, answer
+            return puzzle
+
+
+def logic_drill(rng: random.Random) -> str:
+    """A page of single steps: clues put in one direction, options spelled out, statements weighed."""
+    language = "zh" if rng.random() < 0.3 else "en"
+    puzzles = [_posed(rng) for _ in range(3)]
+    return "\n".join(
+        _clues(rng, language, one) if isinstance(one, Ordering) else _statements(rng, language, one) for one in puzzles
+    )
+
+
+def _clues(rng: random.Random, language: str, puzzle: Ordering) -> str:
+    """`the oldest: Mo is younger than Su. Su>Mo. ... 1=Mo? Su>Mo no. 1=Su? yes!`: each clue, each person's place."""
+    names, marks, pairs = NAMES[language], MARKS[language], facts(puzzle)
+    text = puzzle.target(language) + marks.colon
+    for clue, pair in zip(puzzle.clues, pairs, strict=True):
+        text += puzzle.told(clue, language) + marks.space + chain(puzzle, language, pair) + marks.stop
+    for person in rng.sample(puzzle.choices, len(puzzle.choices)):
+        before = next((pair for pair in pairs if pair[1] == person), None)
+        text += f"1={names[person]}{marks.ask.strip()}"
+        text += marks.space + chain(puzzle, language, before) + _no(language) if before else YES[language][0]
+        text += marks.stop if before else marks.space
+    return text.rstrip()
+
+
+def _statements(rng: random.Random, language: str, puzzle: TruthTellers) -> str:
+    """`(A) only Bo. A: Ed lies, Bo true. Ed: Bo and I lie? false. ...`: two options, all statements under each."""
+    marks, options, text = MARKS[language], puzzle.options(language), ""
+    for choice in rng.sample(range(len(puzzle.choices)), 2):
+        states = puzzle.choices[choice]
+        text += f"({LETTERS[choice]}) {options[LETTERS[choice]]}{marks.stop}{_supposed(language, puzzle, choice)}"
+        for speaker, claim in enumerate(puzzle.claims):
+            fits = claim.holds(speaker, states) == states[speaker]
+            text += _weighed(language, puzzle, speaker, states) + ("" if fits else _no(language)) + marks.stop
+    return text.rstrip()
+
+
+def _no(language: str) -> str:
+    return NO[language][0].rstrip(" ,，")
+
+
+def _supposed(language: str, puzzle: TruthTellers, choice: int) -> str:
+    """`A: Ed lies, Bo true. `: who tells the truth by an option."""
+    marks = MARKS[language]
+    who = [
+        NAMES[language][person] + HONEST[language][honest]
+        for person, honest in zip(puzzle.people, puzzle.choices[choice], strict=True)
+    ]
+    return LETTERS[choice] + marks.colon + marks.comma.join(who) + marks.stop
 
 
 def solve(rng: random.Random, author: Author, puzzle: Puzzle) -> tuple[str, str]:
@@ -138,13 +194,9 @@ def _test(rng: random.Random, author: Author, puzzle: TruthTellers) -> Attempt:
     marks, trace = MARKS[author.language], ""
     for choice in _choices(rng, author, len(puzzle.choices)):
         states, letter = puzzle.choices[choice], LETTERS[choice]
-        who = [
-            NAMES[author.language][person] + HONEST[author.language][honest]
-            for person, honest in zip(puzzle.people, states, strict=True)
-        ]
-        trace = (_turn(rng, author, trace) if trace else "") + letter + marks.colon + marks.comma.join(who) + marks.stop
+        trace = (_turn(rng, author, trace) if trace else "") + _supposed(author.language, puzzle, choice)
         for speaker, claim in enumerate(puzzle.claims):
-            trace += _weighed(author, puzzle, speaker, states)
+            trace += _weighed(author.language, puzzle, speaker, states)
             if claim.holds(speaker, states) != states[speaker]:
                 trace += author.say(rng, NO)
                 break
@@ -154,7 +206,7 @@ def _test(rng: random.Random, author: Author, puzzle: TruthTellers) -> Attempt:
         else:
             trace = trace.rstrip() + author.say(rng, YES)
             if len(states) == 2 and rng.random() < author.checks:  # three would make a long page longer
-                again = [_weighed(author, puzzle, speaker, states) for speaker in range(len(states))]
+                again = [_weighed(author.language, puzzle, speaker, states) for speaker in range(len(states))]
                 trace += author.say(rng, CHECK) + marks.stop.join(again) + marks.stop.strip()
             return trace, letter
         if rng.random() < author.quits:
@@ -162,11 +214,11 @@ def _test(rng: random.Random, author: Author, puzzle: TruthTellers) -> Attempt:
     return trace, None
 
 
-def _weighed(author: Author, puzzle: TruthTellers, speaker: int, states: States) -> str:
+def _weighed(language: str, puzzle: TruthTellers, speaker: int, states: States) -> str:
     """`Bo: Cy lies? true`: a statement, and whether it is true where `states` says who tells the truth."""
-    name, marks = NAMES[author.language][puzzle.people[speaker]], MARKS[author.language]
-    holds = HOLDS[author.language][puzzle.claims[speaker].holds(speaker, states)]
-    return f"{name}{marks.colon}{puzzle.claim(speaker, author.language)}{marks.ask}{holds}"
+    name, marks = NAMES[language][puzzle.people[speaker]], MARKS[language]
+    holds = HOLDS[language][puzzle.claims[speaker].holds(speaker, states)]
+    return f"{name}{marks.colon}{puzzle.claim(speaker, language)}{marks.ask}{holds}"
 
 
 def _choices(rng: random.Random, author: Author, count: int) -> Iterator[int]:
