@@ -205,6 +205,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """What a judge or a refiner is to answer in text; `draw` tells apart several answers to the same messages.
+
+    >>> Ask((Message("user", "Which of the two is better?"),), draw=1).draw
+    1
+    """
+
+    messages: tuple[Message, ...]
+    draw: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer in text, apart from the thinking before it: `Reply('{"correct": true}', thinking="3*5 is 15 ...")`."""
+
+    text: str
+    thinking: str = ""
+    stop_reason: StopReason = "stop"
+
+
+@dataclass(frozen=True, slots=True)
 class StepMetrics:
     """The numbers of one update, by name (`reward/accuracy`, `time/rollout_s`); one line of `metrics.jsonl`.
 
