@@ -1,17 +1,18 @@
 """Pages of logic puzzles: who is the tallest, and who tells the truth.
 
-    tallest   Bo>Cy, Di>Bo. 1=Cy? Bo>Cy no. wait, 1=Bo? Di>Bo no. wait, 1=Di? yes! 2=Bo. C: Bo.
-    truth     A: Bo true, Cy lies. Bo: Cy tells the truth? false no. wait, B: ...
+    tallest   >: Cy<Bo: Bo>Cy, Di>Bo. 1=Cy? Bo>Cy no. wait, 1=Bo? Di>Bo no. wait, 1=Di? yes! 2=Bo. C: Bo.
+    truth     A: only Bo: Bo true, Cy lies. Bo: Cy tells the truth? Cy lies: false no. wait, B: ...
 
-An order is climbed: who is not the first has someone before, who is tried next. Of truth-tellers one option after the
-other is tried on every statement. Whatever a page says is true of its puzzle, or of the option that it tries; what
-differs is how far its author goes: most give up or guess before they know.
+A clue is written as it is told, then in the direction that is asked for. An order is climbed: who is not the first has
+someone before, who is tried next. Of truth-tellers one option after the other is tried on every statement. Whatever a
+page says is true of its puzzle, or of the option that it tries; what differs is how far its author goes: most give up
+or guess before they know.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from aha.models.tiny.web.author import (
@@ -27,7 +28,7 @@ from aha.models.tiny.web.author import (
     full_stop,
 )  # fmt: skip
 from aha.tasks import logic
-from aha.tasks.logic import LETTERS, NAMES, Ordering, Puzzle, States, TruthTellers
+from aha.tasks.logic import LETTERS, NAMES, Clue, Ordering, Puzzle, States, TruthTellers
 from aha.tasks.splits import split_of
 
 
@@ -76,11 +77,11 @@ def logic_drill(rng: random.Random) -> str:
 
 
 def _clues(rng: random.Random, language: str, puzzle: Ordering) -> str:
-    """`the oldest: Mo is younger than Su. Su>Mo. ... 1=Mo? Su>Mo no. 1=Su? yes!`: each clue, each person's place."""
+    """`the oldest: >: Mo is younger than Su. Mo<Su: Su>Mo. ... 1=Mo? Su>Mo no. ...`: each clue, each person's place."""
     names, marks, pairs = NAMES[language], MARKS[language], facts(puzzle)
-    text = puzzle.target(language) + marks.colon
-    for clue, pair in zip(puzzle.clues, pairs, strict=True):
-        text += puzzle.told(clue, language) + marks.space + chain(puzzle, language, pair) + marks.stop
+    text = f"{puzzle.target(language)}{marks.colon}{_sign(puzzle)}{marks.colon}"
+    for clue in puzzle.clues:
+        text += puzzle.told(clue, language) + marks.space + noted(puzzle, language, clue) + marks.stop
     for person in rng.sample(puzzle.choices, len(puzzle.choices)):
         before = next((pair for pair in pairs if pair[1] == person), None)
         text += f"1={names[person]}{marks.ask.strip()}"
@@ -90,7 +91,7 @@ def _clues(rng: random.Random, language: str, puzzle: Ordering) -> str:
 
 
 def _statements(rng: random.Random, language: str, puzzle: TruthTellers) -> str:
-    """`(A) only Bo. A: Ed lies, Bo true. Ed: Bo and I lie? false. ...`: two options, all statements under each."""
+    """`(A) only Bo. A: only Bo: Ed lies, ... Ed: Bo lies? Bo true: false. ...`: two options, statements under each."""
     marks, options, text = MARKS[language], puzzle.options(language), ""
     for choice in rng.sample(range(len(puzzle.choices)), 2):
         states = puzzle.choices[choice]
@@ -106,13 +107,16 @@ def _no(language: str) -> str:
 
 
 def _supposed(language: str, puzzle: TruthTellers, choice: int) -> str:
-    """`A: Ed lies, Bo true. `: who tells the truth by an option."""
-    marks = MARKS[language]
-    who = [
-        NAMES[language][person] + HONEST[language][honest]
-        for person, honest in zip(puzzle.people, puzzle.choices[choice], strict=True)
-    ]
-    return LETTERS[choice] + marks.colon + marks.comma.join(who) + marks.stop
+    """`A: only Bo: Ed lies, Bo true. `: an option, and who tells the truth by it."""
+    marks, letter = MARKS[language], LETTERS[choice]
+    who = _states(language, puzzle, puzzle.choices[choice], range(len(puzzle.people)))
+    return f"{letter}{marks.colon}{puzzle.options(language)[letter]}{marks.colon}{who}{marks.stop}"
+
+
+def _states(language: str, puzzle: TruthTellers, states: States, people: Iterable[int]) -> str:
+    """`Ed lies, Bo true`: what `states` says of some of the people."""
+    names = NAMES[language]
+    return MARKS[language].comma.join(names[puzzle.people[i]] + HONEST[language][states[i]] for i in people)
 
 
 def solve(rng: random.Random, author: Author, puzzle: Puzzle) -> tuple[str, str]:
@@ -131,9 +135,21 @@ def solve(rng: random.Random, author: Author, puzzle: Puzzle) -> tuple[str, str]
     return trace, letter
 
 
+def _sign(puzzle: Ordering) -> str:
+    return "<" if puzzle.least else ">"
+
+
 def chain(puzzle: Ordering, language: str, people: Sequence[int]) -> str:
     """`Bo>Cy>Di`: people in the order that is asked for, `<` where it is the shortest first."""
-    return ("<" if puzzle.least else ">").join(NAMES[language][person] for person in people)
+    return _sign(puzzle).join(NAMES[language][person] for person in people)
+
+
+def noted(puzzle: Ordering, language: str, clue: Clue) -> str:
+    """`Cy<Bo: Bo>Cy`: a clue as it is told, and turned round where the other direction is asked for."""
+    more, less = NAMES[language][clue.more], NAMES[language][clue.less]
+    told = f"{less}<{more}" if clue.inverse else f"{more}>{less}"
+    turned = f"{less}<{more}" if puzzle.least else f"{more}>{less}"
+    return told if told == turned else told + MARKS[language].colon + turned
 
 
 def facts(puzzle: Ordering) -> list[tuple[int, int]]:
@@ -144,7 +160,8 @@ def facts(puzzle: Ordering) -> list[tuple[int, int]]:
 def _climb(rng: random.Random, author: Author, puzzle: Ordering) -> Attempt:
     """The clues in one direction, the way up to the first, and from there down to the one that is asked for."""
     names, marks = NAMES[author.language], MARKS[author.language]
-    trace = marks.comma.join(chain(puzzle, author.language, pair) for pair in facts(puzzle)) + marks.stop
+    clues = marks.comma.join(noted(puzzle, author.language, clue) for clue in puzzle.clues)
+    trace = f"{_sign(puzzle)}{marks.colon}{clues}{marks.stop}"
     way, found = _first(rng, author, puzzle)
     trace += way
     if not found:
@@ -215,10 +232,13 @@ def _test(rng: random.Random, author: Author, puzzle: TruthTellers) -> Attempt:
 
 
 def _weighed(language: str, puzzle: TruthTellers, speaker: int, states: States) -> str:
-    """`Bo: Cy lies? true`: a statement, and whether it is true where `states` says who tells the truth."""
-    name, marks = NAMES[language][puzzle.people[speaker]], MARKS[language]
-    holds = HOLDS[language][puzzle.claims[speaker].holds(speaker, states)]
-    return f"{name}{marks.colon}{puzzle.claim(speaker, language)}{marks.ask}{holds}"
+    """`Bo: Cy lies? Cy true: false`: a statement, what `states` says of whom it is about, and whether it is true."""
+    claim, marks = puzzle.claims[speaker], MARKS[language]
+    about = (claim.other,) if claim.word in ("lies", "true") else (speaker, claim.other)
+    return (
+        f"{NAMES[language][puzzle.people[speaker]]}{marks.colon}{puzzle.claim(speaker, language)}{marks.ask}"
+        f"{_states(language, puzzle, states, about)}{marks.colon}{HOLDS[language][claim.holds(speaker, states)]}"
+    )
 
 
 def _choices(rng: random.Random, author: Author, count: int) -> Iterator[int]:
