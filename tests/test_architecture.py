@@ -17,13 +17,14 @@ MAX_FILE, MAX_FUNCTION, MAX_DEPTH = 400, 60, 2
 LEVELS = [
     {"aha", "types", "py"},
     {"errors", "protocols", "seeds"},
-    {"config", "plugins", "runtime"},
+    {"choices", "config", "plugins", "runtime"},
     {"tasks", "rewards", "algorithms", "models"},
     {"evaluation", "engines"},
     {"training"},
     {"pipeline"},
-    {"studio"},
-    {"commands", "chat", "doctor"},
+    {"planning", "studio"},
+    {"serving"},
+    {"commands", "evaluating", "chat", "doctor"},
     {"cli"},
     {"__main__"},
 ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from aha.config import override
+from aha.choices import EndpointChoice, SpeakerChoice
+from aha.config import CollectStage, Recipe, override
 from aha.errors import UserError
 from aha.pipeline.recipes import recipe
 from aha.pipeline.run_folder import RunFolder
@@ -29,6 +32,25 @@ def test_another_recipe_is_refused_and_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"stages\.zero\.optimiser\.lr is 3e-06, not 0\.001"):
         RunFolder(tmp_path / "run", changed)
     RunFolder(tmp_path / "run", recipe("zero")).close()
+
+
+def test_fields_that_came_later_and_ways_to_an_endpoint_are_no_other_recipe(tmp_path: Path) -> None:
+    def collecting(url: str, model: str, **more: Any) -> Recipe:
+        choice = SpeakerChoice(endpoint=EndpointChoice(url=url, model=model, **more))
+        return Recipe(name="r", stages={"gather": CollectStage(judge=choice)})
+
+    RunFolder(tmp_path / "run", collecting("http://one/v1", "m")).close()
+    file = tmp_path / "run" / "recipe.yaml"
+    written = yaml.safe_load(file.read_text())
+    del written["stages"]["gather"]["unrefined"], written["stuck_after_s"]
+    file.write_text(yaml.safe_dump(written, sort_keys=False))
+    RunFolder(tmp_path / "run", collecting("http://one/v1", "m")).close()
+    priced = {"dollars_a_million_out": 2.0, "most_dollars": 5.0, "key": "KEY", "concurrency": 3, "timeout_s": 3}
+    RunFolder(tmp_path / "run", collecting("http://two:8000/v1", "m", **priced)).close()
+    with pytest.raises(UserError, match=r"its stages\.gather\.judge\.endpoint\.model is 'm', not 'n'"):
+        RunFolder(tmp_path / "run", collecting("http://one/v1", "n"))
+    with pytest.raises(UserError, match=r"endpoint\.extra\.top_k is None, not 3"):
+        RunFolder(tmp_path / "run", collecting("http://one/v1", "m", extra={"top_k": 3}))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aha.models.templates import parse
 from aha.pipeline.conversations import Conversation
-from aha.pipeline.refine import by_rules, refiner
-from aha.pipeline.selection import Rules, select, table_of
+from aha.pipeline.refine import by_rules
+from aha.pipeline.selection import Finished, Graded, Rules, Selected, select, table_of
 from aha.pipeline.ways import ASK, direct, few_shot, plain
 from aha.tasks.countdown import Countdown
 from aha.tasks.decontaminate import grams_of_tests
@@ -27,6 +29,14 @@ def judged(**outcomes: float | str) -> Verdict:
     return Verdict(made, None)
 
 
+def as_it_is(graded: Sequence[Graded]) -> list[Finished | str]:
+    return [Finished(rollout.text, len(rollout.completion.ids)) for rollout, _ in graded]
+
+
+def chosen(name: str, problem: Problem, pairs: list[Graded], rules: Rules) -> Selected:
+    return select([name], [problem], [pairs], rules)
+
+
 def test_the_first_that_pass_are_kept_and_all_others_counted() -> None:
     least = {"accuracy": 1.0, "language": 0.9}
     pairs = [
@@ -37,20 +47,39 @@ def test_the_first_that_pass_are_kept_and_all_others_counted() -> None:
         (rollout("right"), judged(accuracy=1.0, language=0.9)),
         (rollout("also right"), judged(accuracy=1.0, language=1.0)),
     ]
-    kept, dropped = select("cold-7", ASKED, pairs, Rules(least, 2, refiner(""), frozenset()))
-    assert [c.response for c in kept] == ["no words", "right"] and [c.id for c in kept] == ["cold-7-3", "cold-7-4"]
-    assert dropped == {"accuracy": 1, "language": 1, "failed": 1, "enough": 1}
+    found = chosen("cold-7", ASKED, pairs, Rules(least, 2, as_it_is, frozenset()))
+    assert [c.response for c in found.kept] == ["no words", "right"]
+    assert [c.id for c in found.kept] == ["cold-7-3", "cold-7-4"]
+    assert found.dropped == {"accuracy": 1, "language": 1, "failed": 1, "enough": 1}
 
 
-def test_test_problems_and_what_cannot_be_refined_stay_out() -> None:
+def test_no_more_is_finished_than_is_needed() -> None:
+    """In rounds, of all questions together: the second only has what the first has left wanting."""
+    rounds: list[list[str]] = []
+
+    def finish(graded: Sequence[Graded]) -> list[Finished | str]:
+        rounds.append([rollout.text for rollout, _ in graded])
+        return [
+            "judge" if "bad" in rollout.text else Finished(rollout.text + "!", 7, "refined") for rollout, _ in graded
+        ]
+
+    fine = judged(accuracy=1.0)
+    texts = [["bad 1", "bad 2", "good 3", "good 4"], ["good 1", "good 2", "good 3"], ["bad 1"], ["good 1"]]
+    pairs = [[(rollout(text), fine) for text in own] for own in texts]
+    found = select(list("abcd"), [ASKED] * 4, pairs, Rules({"accuracy": 1.0}, 2, finish, frozenset()))
+    assert rounds == [["bad 1", "bad 2", "good 1", "good 2", "bad 1", "good 1"], ["good 3", "good 4"]]
+    assert [[c.id for c in group] for group in found.groups] == [["a-2", "a-3"], ["b-0", "b-1"], [], ["d-0"]]
+    assert found.groups[0][0].response == "good 3!" and found.groups[0][0].tokens == 7
+    assert found.dropped == {"judge": 3, "enough": 1} and found.how == {"refined": 5}
+
+
+def test_test_problems_stay_out() -> None:
     test = TASK.problem("test", 0)
     right = judged(accuracy=1.0)
-    rules = Rules({"accuracy": 1.0}, 4, refiner(""), grams_of_tests([TASK], 10))
-    assert select("a", test, [(rollout("x", test), right)], rules)[1] == {"contaminated": 1}
+    rules = Rules({"accuracy": 1.0}, 4, as_it_is, grams_of_tests([TASK], 10))
+    assert +chosen("a", test, [(rollout("x", test), right)], rules).dropped == {"contaminated": 1}
     copied = rollout(f"as they ask: {test.messages[0].content}")
-    assert not select("a", ASKED, [(copied, right)], rules)[1], "of an endless task the question itself counts"
-    unrefined = Rules({}, 4, refiner("rules"), frozenset())
-    assert select("a", ASKED, [(rollout("x"), right)], unrefined)[1] == {"not refined": 1}
+    assert not +chosen("a", ASKED, [(copied, right)], rules).dropped, "of an endless task the question itself counts"
 
 
 def test_the_table_is_by_domain() -> None:

@@ -27,6 +27,18 @@ def test_a_prompt_names_its_reward_model(tmp_path: Path) -> None:
     assert report["faults"] == [] and report["without_gold"] == 31
 
 
+def test_a_reference_is_for_judges_alone(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Name city {n}.", "reference": "Paris"} for n in range(30)]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = make_task(f"prompts:{file}")
+    assert {task.problem("train", i).reference for i in range(task.size("train") or 0)} == {"Paris"}
+    assert isinstance(task.grade(task.problem("train", 0), "Lyon"), Abstain)
+    file.write_text('{"prompt": "a", "reference": 3}\n')
+    with pytest.raises(UserError, match="row 1 has the reference 3; write it as a text"):
+        make_task(f"prompts:{file}")
+
+
 def test_an_unknown_preference_is_named(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"prompt": "a", "preference": "nice"}\n')
     with pytest.raises(UserError, match="row 1 has the preference 'nice'"):

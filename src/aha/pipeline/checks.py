@@ -5,11 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from aha.algorithms.table import algorithm
-from aha.config import MODEL, CollectStage, EvaluateStage, Recipe, RewardModelStage, RLStage, Stage, data_of
+from aha.config import (
+    MODEL,
+    CollectStage,
+    CompareStage,
+    EvaluateStage,
+    Recipe,
+    RLStage,
+    Stage,
+    data_of,
+    speakers_of,
+)  # fmt: skip
+from aha.engines.openai import key_of
 from aha.errors import UserError, nearest
 from aha.pipeline import ways
 from aha.pipeline.context import task_of
-from aha.pipeline.preference_data import RULES
 from aha.pipeline.refine import refiner
 from aha.protocols import Task, Writes
 from aha.rewards.compose import find
@@ -24,11 +34,16 @@ def check(recipe: Recipe) -> None:
         for source in files_of(stage, recipe):
             if not Path(source).exists():
                 raise UserError(f"no file {source!r}, nor a stage of that name, for stage {name!r} to read; give one")
+        for choice in speakers_of(stage).values():
+            if choice.endpoint is not None:
+                key_of(choice.endpoint)
         match stage:
             case RLStage():
                 _rl(recipe, stage)
             case CollectStage():
                 _collect(recipe, stage)
+            case CompareStage():
+                task_of(recipe, stage.task)
             case EvaluateStage():
                 for task in stage.tasks:
                     task_of(recipe, task)
@@ -41,8 +56,6 @@ def files_of(stage: Stage, recipe: Recipe) -> list[str]:
     named = [*data_of(stage)]
     if isinstance(stage, CollectStage):
         named += stage.also
-    if isinstance(stage, RewardModelStage) and not stage.data.startswith(RULES):
-        named.append(stage.data)
     return [name for name in named if name not in recipe.stages and name != "base" and not name.startswith(MODEL)]
 
 
@@ -70,7 +83,8 @@ def _collect(recipe: Recipe, stage: CollectStage) -> None:
     ways.check(stage.ways)
     if "few-shot" in stage.ways and not stage.examples:
         raise UserError("the way few-shot needs examples; name a stage that collects, or a file, under `examples`")
-    refiner(stage.refine)
+    if isinstance(stage.refine, str):
+        refiner(stage.refine)
     for name in stage.written:
         if not isinstance(task_of(recipe, name), Writes):
             raise UserError(f"task {name!r} writes no responses; name one under `written` that does, as 'requests'")

@@ -1,13 +1,13 @@
 """The collecting stage: a model's samples that pass -> conversations (`data.jsonl`) and their table by domain.
 
-A part is `PART` questions. What is drawn follows from the seed and the question alone.
+A part is `PART` questions. What is drawn follows from the seed and the question alone. A judge looks at answers that no
+rule can check, a refiner rewrites what passed (`finishing.py`).
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from aha.models.loading import load
 from aha.pipeline import review, ways
 from aha.pipeline.context import Context, dialogue_of, engine_of, task_of
 from aha.pipeline.conversations import Conversation, read, with_own_ids, write
+from aha.pipeline.finishing import graded_by, voices_and_finish
 from aha.pipeline.parts import Part, in_parts
-from aha.pipeline.refine import refiner
-from aha.pipeline.selection import Rules, select, table_of
+from aha.pipeline.selection import Rules, Selected, select, table_of
+from aha.pipeline.voices import Voice
 from aha.protocols import Writes
 from aha.seeds import seed_of
 from aha.tasks.decontaminate import Gram, grams_of_tests
@@ -44,6 +45,7 @@ class Collecting:
     engine: NativeEngine
     dialogue: Dialogue
     rules: Rules
+    voices: tuple[Voice, ...]
     examples: tuple[Conversation, ...]
     context_length: int  # tokens
 
@@ -51,10 +53,12 @@ class Collecting:
 def run_collect(context: Context, stage: CollectStage) -> dict[str, Any]:
     """Sample, keep what passes, write it; goes on after the last part that is there. Returns the stage's result."""
     loaded = load(context.start, context.runtime.device)
-    rules = Rules(stage.least, stage.keep, refiner(stage.refine), _seen(context, stage))
     dialogue = dialogue_of(loaded, context.recipe.template)
+    voices, finish = voices_and_finish(context, stage, dialogue)
+    rules = Rules(stage.least, stage.keep, finish, _seen(context, stage))
     engine = engine_of(loaded, context.runtime, stage.slots)
-    collecting = Collecting(context, stage, engine, dialogue, rules, _examples(context, stage), loaded.context)
+    examples = _examples(context, stage)
+    collecting = Collecting(context, stage, engine, dialogue, rules, voices, examples, loaded.context)
     return _finish(collecting, in_parts(context, -(-stage.questions // PART), lambda n: make_part(collecting, n)))
 
 
@@ -71,20 +75,22 @@ def make_part(collecting: Collecting, number: int) -> Part:
     began = time.perf_counter()
     stage = collecting.stage
     places = range(number * PART, min(stage.questions, (number + 1) * PART))
-    kept, dropped = _sampled(collecting, [stage.first_question + place for place in places])
+    found = _sampled(collecting, [stage.first_question + place for place in places])
     samples = len(places) * stage.samples
     values = {
         "asked": float(len(places)),
-        "kept": float(len(kept)),
-        "questions_kept": float(len({c.id.rpartition("-")[0] for c in kept})),
-        **{f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())},
+        "kept": float(len(found.kept)),
+        "questions_kept": float(sum(bool(group) for group in found.groups)),
+        **{how: float(count) for how, count in sorted(found.how.items())},
+        **{f"dropped/{reason}": float(count) for reason, count in sorted(found.dropped.items()) if count},
+        **{name: value for voice in collecting.voices for name, value in voice.take_counts().items()},
         "time/step_s": time.perf_counter() - began,
     }
-    assert len(kept) + dropped.total() == samples, "every sample is kept or dropped for a reason"
-    return {"values": values, "rows": [c.as_row() for c in kept]}
+    assert len(found.kept) + found.dropped.total() == samples, "every sample is kept or dropped for a reason"
+    return {"values": values, "rows": [c.as_row() for c in found.kept]}
 
 
-def _sampled(collecting: Collecting, indices: Sequence[int]) -> tuple[list[Conversation], Counter[str]]:
+def _sampled(collecting: Collecting, indices: Sequence[int]) -> Selected:
     context, stage = collecting.context, collecting.stage
     problems = [context.task.problem("train", index) for index in indices]
     prompts = [
@@ -93,16 +99,11 @@ def _sampled(collecting: Collecting, indices: Sequence[int]) -> tuple[list[Conve
     ]
     sampling = Sampling(stage.max_tokens, stage.temperature, stage.top_k, stage.top_p)
     finished = collecting.engine.stream(prompts, sampling)
+    names, asked_of = [f"{context.folder.name}-{index}" for index in indices], graded_by(stage)
     pairs = graded(
-        finished, problems, prompts, collecting.dialogue, context.task, lambda _: stage.least, stage.reward_threads
+        finished, problems, prompts, collecting.dialogue, context.task, lambda _: asked_of, stage.reward_threads
     )
-    kept: list[Conversation] = []
-    dropped: Counter[str] = Counter()
-    for index, problem, own in zip(indices, problems, pairs, strict=True):
-        found, others = select(f"{context.folder.name}-{index}", problem, own, collecting.rules)
-        kept += found
-        dropped += others
-    return kept, dropped
+    return select(names, problems, pairs, collecting.rules)
 
 
 def _put(collecting: Collecting, index: int, problem: Problem) -> tuple[int, ...]:
@@ -144,7 +145,9 @@ def _finish(collecting: Collecting, parts: Sequence[Part]) -> dict[str, Any]:
     context.folder.write_json("table.json", table)
     asked = sum(part["values"]["asked"] for part in parts)
     kept = sum(part["values"]["questions_kept"] for part in parts)
-    return {"conversations": len(rows), "asked": int(asked), "questions_kept": kept / asked, "table": table}
+    books = {voice.role: spent for voice in collecting.voices if (spent := voice.books())}
+    result = {"conversations": len(rows), "asked": int(asked), "questions_kept": kept / asked, "table": table}
+    return {**result, "books": books} if books else result
 
 
 def _written(context: Context, name: str, count: int) -> Iterator[Conversation]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from aha.config import EvaluateStage
-from aha.evaluation.evaluate import MARK, Evaluation, evaluate
+from aha.evaluation.evaluate import Evaluation, evaluate
+from aha.evaluation.figures import MARK
 from aha.models.loading import load
 from aha.pipeline.context import Context, dialogue_of, engine_of, task_of
 from aha.pipeline.parts import Part, in_parts

@@ -1,6 +1,7 @@
 """What reward models learn from: pairs of a better and a worse response, and responses that are safe or not.
 
-A file is JSONL: `{"messages" or "prompt", "chosen", "rejected"}`, or `{"messages" or "prompt", "response", "safe"}`.
+A file is JSONL: `{"messages" or "prompt", "chosen", "rejected"}`, as stages of kind `compare` write it, or
+`{"messages" or "prompt", "response", "safe"}`.
 A task whose preferences follow from known rules makes its own (`rules:requests`).
 """
 
@@ -11,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aha.config import RULES
 from aha.errors import UserError, nearest
 from aha.pipeline.conversations import turns_of
 from aha.tasks import preferences
 from aha.tasks.rows import BadRow, RowError, read_file, text_under
 from aha.tasks.splits import split_of
 from aha.types import Message, Split
-
-RULES = "rules:"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
-"""Refiners rewrite a response that passed into one that reads well: first person, one language, a summary at the end.
+"""Refiners by rule rewrite a response that passed into one that reads well: first person, one language, a summary.
 
     refined = refiner("rules")(rollout)      # the new text, or None where it cannot be made
 
-The paper has a larger model do this, and people look at the result (v2, B.3.2). `rules` is what stands in for it where
-there is no larger model: it rewrites the tiny family's responses by fixed rules, and knows only their phrases.
+The paper has a larger model do this (`rewriting.py`), and people look at the result (v2, B.3.2). `rules` is what stands
+in for it where there is no larger model: it rewrites the tiny family's responses by fixed rules, and knows only their
+phrases.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 from aha.errors import UserError, nearest
 from aha.models.tiny.web.author import PHRASES
+from aha.rewards.prose import prose
 from aha.tasks.expression import evaluate
 from aha.types import Rollout
 
@@ -36,7 +38,7 @@ def by_rules(rollout: Rollout) -> str | None:
         return None
     for pattern, own in _translations(language):
         reasoning = pattern.sub(own, reasoning)
-    if FOREIGN[language].search(reasoning):
+    if FOREIGN[language].search(prose(reasoning)):
         return None
     reasoning = _SPACES.sub(" ", _WE.sub("i ", reasoning)).strip()
     return f"<think> {reasoning}</think><answer>{_summary(answer)}</answer>"

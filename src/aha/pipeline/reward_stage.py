@@ -3,6 +3,7 @@
     model/                the backbone as a causal LM in Hugging Face format
     model/reward.json     what it reads, and the mean and spread of its numbers on held-back responses
     model/reward_head.safetensors
+    held_back.json        what it says of each held-back preference
 
 Source: DeepSeek-R1, v2, section 3.1 and B.3.1: the helpful model scores the summary alone, the safety model the whole
 response with its thinking.
@@ -50,8 +51,9 @@ def run_reward_model(context: Context, stage: RewardModelStage) -> dict[str, Any
     loaded = load(context.start, context.runtime.device)
     dialogue = dialogue_of(loaded, context.recipe.template)
     seed = context.recipe.seed
-    rows, labels = _rows(stage, dialogue, examples(stage.data, stage.loss, stage.examples, seed, "train"))
-    held, held_labels = _rows(stage, dialogue, examples(stage.data, stage.loss, stage.held_back, seed, "test"))
+    source = context.data.get(stage.data, stage.data)  # an earlier stage's, a file's, or rules
+    rows, labels = _rows(stage, dialogue, examples(source, stage.loss, stage.examples, seed, "train"))
+    held, held_labels = _rows(stage, dialogue, examples(source, stage.loss, stage.held_back, seed, "test"))
     per_epoch = math.ceil(len(rows) / stage.batch)
     steps = stage.epochs * per_epoch
     context.folder.set_state(planned_steps=steps)
@@ -85,8 +87,10 @@ def run_reward_model(context: Context, stage: RewardModelStage) -> dict[str, Any
         if context.stop.asked:
             raise Stopped(f"step {metrics.step} is saved")
     numbers = learner.scores([row for group in held for row in group])
-    agreement = _agreement(numbers, held_labels, pairs=stage.loss == "pairwise")
+    found = held_back(held, held_labels, numbers)
+    agreement = sum(one["right"] for one in found) / len(found)
     _save(context.folder.model, loaded, learner, stage, numbers)
+    context.folder.write_json("held_back.json", {"rows": found})
     figures = {"agreement": agreement, "asked": len(held)}
     context.folder.write_json("evaluation.json", {"after": figures})
     context.observer.note(f"agrees with {agreement:.1%} of {len(held)} held-back preferences")
@@ -131,13 +135,25 @@ def _update(learner: RewardLearner, rows: Rows, labels: Sequence[bool]) -> dict[
     return learner.learn_labels([row for (row,) in rows], labels)
 
 
-def _agreement(numbers: Sequence[float], labels: Sequence[bool], *, pairs: bool) -> float:
-    right = (
-        [a > b for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
-        if pairs
-        else [(number > 0) == label for number, label in zip(numbers, labels, strict=True)]
-    )
-    return sum(right) / len(right)
+def held_back(rows: Rows, labels: Sequence[bool], numbers: Sequence[float]) -> list[dict[str, Any]]:
+    """What the numbers of the held-back rows say: by how much they speak for the right side, and whether they do.
+
+    Kinds are those on which a model may be blind: of pairs whether the better one is longer, of labels the label.
+    """
+    if len(rows[0]) == 1:
+        return [
+            {"kind": "safe" if label else "unsafe", "margin": n if label else -n, "right": (n > 0) == label}
+            for label, n in zip(labels, numbers, strict=True)
+        ]
+    return [
+        {"kind": _by_length(better, worse), "margin": a - b, "right": a > b}
+        for (better, worse), a, b in zip(rows, numbers[::2], numbers[1::2], strict=True)
+    ]
+
+
+def _by_length(better: Sample, worse: Sample) -> str:
+    longer = len(better.ids) - len(worse.ids)
+    return "as long as the other" if not longer else "better is longer" if longer > 0 else "better is shorter"
 
 
 def _save(folder: Path, loaded: Loaded, learner: RewardLearner, stage: RewardModelStage, numbers: list[float]) -> None:

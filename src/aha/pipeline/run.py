@@ -22,6 +22,7 @@ from aha import __version__, runtime
 from aha.config import (
     MODEL,
     CollectStage,
+    CompareStage,
     EvaluateStage,
     PretrainStage,
     Recipe,
@@ -29,11 +30,13 @@ from aha.config import (
     SFTStage,
     Stage,
     data_of,
+    identity_of,
 )  # fmt: skip
 from aha.errors import Stopped, UserError, nearest
 from aha.models.loading import resolve
 from aha.pipeline.checks import check, files_of
 from aha.pipeline.collect_stage import run_collect
+from aha.pipeline.compare_stage import run_compare
 from aha.pipeline.context import Context, task_of
 from aha.pipeline.evaluate_stage import run_evaluate
 from aha.pipeline.guard import stop_requests, watchdog
@@ -53,6 +56,7 @@ RUNNERS: dict[str, Callable[[Context, Any], dict[str, Any]]] = {
     "rl": run_rl,
     "sft": run_sft,
     "collect": run_collect,
+    "compare": run_compare,
     "reward-model": run_reward_model,
     "evaluate": run_evaluate,
 }
@@ -79,7 +83,11 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None, begin: str 
         folder.event("start", recipe=recipe.name)
         result: dict[str, Any] = {}
         for name, stage in recipe.stages.items():
-            own_task = task_of(recipe, stage.task) if isinstance(stage, RLStage | SFTStage | CollectStage) else task
+            own_task = (
+                task_of(recipe, stage.task)
+                if isinstance(stage, RLStage | SFTStage | CollectStage | CompareStage)
+                else task
+            )
             start, data = _inputs(recipe, stages, stage)
             context = Context(recipe, chosen, stages[name], observer, own_task, start, data, stop, alive)
             result = _stage(context, name, stage)
@@ -94,10 +102,11 @@ def _inputs(recipe: Recipe, stages: Mapping[str, StageFolder], stage: Stage) -> 
 
 
 def _made(recipe: Recipe, stages: Mapping[str, StageFolder], name: str) -> str:
-    """What `name` stands for: what a stage makes (a model or conversations), a model, or the path that it is."""
+    """What `name` stands for: what a stage makes (a model or data), a model, or the path that it is."""
     if name in stages:
         folder = stages[name]
-        return str(folder.path / "data.jsonl" if isinstance(recipe.stages[name], CollectStage) else folder.model)
+        makes_data = isinstance(recipe.stages[name], CollectStage | CompareStage)
+        return str(folder.path / "data.jsonl" if makes_data else folder.model)
     if name == "base":
         return resolve(recipe.model)
     return resolve(name.removeprefix(MODEL)) if name.startswith(MODEL) else name
@@ -129,7 +138,7 @@ def _stage(context: Context, name: str, stage: Stage) -> dict[str, Any]:
     """The result of one stage: what it was where it is finished and its inputs are the same, else made now."""
     folder, observer = context.folder, context.observer
     inputs = {
-        "stage": _text_digest(stage.model_dump_json()),
+        "stage": _text_digest(identity_of(stage)),
         "start": model_digest(context.start) if context.start else None,
         "data": {name: _digest(Path(path)) for name, path in _read_by(context, stage).items()},
     }

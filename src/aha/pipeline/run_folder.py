@@ -18,7 +18,8 @@ from typing import Any
 
 import yaml
 
-from aha.config import Recipe
+from aha.choices import what_counts
+from aha.config import Recipe, validate
 from aha.errors import UserError
 from aha.types import StepMetrics
 
@@ -54,7 +55,8 @@ class RunFolder:
         file = self.path / "recipe.yaml"
         data = recipe.model_dump(mode="json")
         if file.exists():
-            difference = _first_difference(yaml.safe_load(file.read_text(encoding="utf-8")), data)
+            old = yaml.safe_load(file.read_text(encoding="utf-8"))
+            difference = _first_difference(what_counts(_as_now(old)), what_counts(data))
             if difference:
                 raise UserError(
                     f"{self.path} holds another run ({difference}); choose another folder with --out, or remove it"
@@ -156,6 +158,14 @@ class StageFolder:
 
 def _whole_lines(file: Path) -> list[str]:
     return [line for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _as_now(recipe: Any) -> Any:
+    """A recipe as it was written, with the fields that it does not have at their defaults."""
+    try:
+        return validate(recipe).model_dump(mode="json")
+    except UserError:
+        return recipe
 
 
 def _first_difference(old: Any, new: Any, where: str = "") -> str | None:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aha.config import SFTStage
+from aha.config import EvaluationChoice, SFTStage
+from aha.engines.native.engine import NativeEngine
 from aha.errors import Stopped, UserError
+from aha.evaluation.evaluate import evaluate
 from aha.models.chat_template import remember_template
 from aha.models.dialogue import Dialogue
 from aha.models.loading import load, save
@@ -19,7 +21,7 @@ from aha.pipeline.evaluations import evaluate_when
 from aha.training import checkpoint
 from aha.training.learner import Optimiser, TorchLearner
 from aha.training.supervised import supervised
-from aha.types import Sample, Sampling
+from aha.types import Sample, Sampling, StepMetrics
 
 SLOTS = 512
 
@@ -51,6 +53,9 @@ def run_sft(context: Context, stage: SFTStage) -> dict[str, Any]:
         evaluate_when(context, engine, dialogue, choice, sampling, "before")
     for metrics in supervised(learner, batches(samples, stage.batch, context.recipe.seed), done, steps):
         seconds += metrics.values["tokens"] / metrics.values["tokens_per_s"]
+        if choice.every and metrics.step % choice.every == 0 and metrics.step < steps:
+            engine.publish(learner.weights(), metrics.step)
+            metrics = _evaluated(context, engine, dialogue, choice, sampling, metrics)
         context.folder.append(metrics)
         context.observer.step(metrics)
         context.alive()
@@ -63,6 +68,19 @@ def run_sft(context: Context, stage: SFTStage) -> dict[str, Any]:
     remember_template(loaded.tokenizer, context.recipe.template)
     save(context.folder.model, loaded.model, learner.master_weights(loaded.model), loaded.tokenizer)
     return {"steps": steps, "conversations": len(samples), "train_s": seconds, **after.figures}
+
+
+def _evaluated(
+    context: Context, engine: NativeEngine, dialogue: Dialogue, choice: EvaluationChoice, sampling: Sampling,
+    metrics: StepMetrics,
+) -> StepMetrics:  # fmt: skip
+    """A step's metrics with those of an evaluation after it."""
+    figures = evaluate(
+        engine, dialogue, context.task, problems=choice.every_problems, samples=choice.every_samples,
+        sampling=sampling, seed=context.recipe.seed,
+    ).figures  # fmt: skip
+    numbers = {f"eval/{name}": value for name, value in figures.items() if isinstance(value, float)}
+    return StepMetrics(metrics.step, {**metrics.values, **numbers})
 
 
 def _samples(context: Context, stage: SFTStage, dialogue: Dialogue, longest: int) -> list[Sample]:

@@ -38,7 +38,7 @@ def rl_optimiser(lr: float = 2e-4) -> OptimiserChoice:
     return OptimiserChoice(lr=lr, schedule="cosine", final_share=0.1)
 
 
-def sft_optimiser(lr: float = 1e-3) -> OptimiserChoice:
+def sft_optimiser(lr: float = 5e-4) -> OptimiserChoice:
     """As the paper's: a cosine to a tenth."""
     return OptimiserChoice(lr=lr, schedule="cosine", final_share=0.1, warmup_steps=5)
 
@@ -60,7 +60,7 @@ def cold_start() -> dict[str, Stage]:
     """R1-Zero, whose readable outputs begin the cold start; the base model asked for such ones; SFT of the base."""
     return {
         "zero": RLStage(
-            steps=30, rollouts=ROLLOUTS, rewards=RULES, algorithm=TWO_UPDATES, optimiser=rl_optimiser(),
+            steps=40, rollouts=ROLLOUTS, rewards=RULES, algorithm=TWO_UPDATES, optimiser=rl_optimiser(),
             evaluation=LOOK,
         ),
         "cold": CollectStage(
@@ -79,36 +79,36 @@ def reasoning() -> dict[str, Stage]:
     """RL with the language reward, rejection sampling from it, and SFT of the base on that and on general data."""
     return {
         "dev2": RLStage(
-            start="dev1", steps=30, rollouts=ROLLOUTS, rewards=WITH_LANGUAGE, algorithm=TWO_UPDATES,
+            start="dev1", steps=40, rollouts=ROLLOUTS, rewards=WITH_LANGUAGE, algorithm=TWO_UPDATES,
             optimiser=rl_optimiser(), evaluation=LOOK,
         ),
         "traces": CollectStage(
             start="dev2", questions=2048, first_question=2048, samples=4, keep=2, max_tokens=TOKENS, least=READABLE,
             written={"requests": 1000},
         ),
-        "dev3": SFTStage(data=("traces",), epochs=2, batch=64, optimiser=sft_optimiser(), evaluation=LOOK),
+        "dev3": SFTStage(data=("traces",), epochs=3, batch=64, optimiser=sft_optimiser(), evaluation=LOOK),
     }  # fmt: skip
 
 
 def all_scenarios() -> dict[str, Stage]:
     """Reward models, and RL on everything: T 0.7, preference rewards only in the last quarter of the steps."""
-    chosen = OptimiserChoice(lr=5e-4, schedule="cosine", warmup_steps=5)
+    chosen = OptimiserChoice(lr=4e-4, schedule="cosine", warmup_steps=5)
     return {
         "helpful": RewardModelStage(
-            start="dev3", data="rules:requests", examples=4000, held_back=500, batch=64, optimiser=chosen
+            start="dev3", data="rules:requests", examples=8000, held_back=500, batch=64, optimiser=chosen
         ),
         "safety": RewardModelStage(
-            start="dev3", data="rules:requests", loss="pointwise", reads="response", examples=4000, held_back=500,
+            start="dev3", data="rules:requests", loss="pointwise", reads="response", examples=8000, held_back=500,
             batch=64, optimiser=chosen,
         ),
         "r1": RLStage(
-            start="dev3", task=EVERYTHING, steps=24, rollouts=Rollouts(max_tokens=TOKENS, temperature=0.7),
+            start="dev3", task=EVERYTHING, steps=60, rollouts=Rollouts(max_tokens=TOKENS, temperature=0.7),
             rewards=WITH_LANGUAGE, rewards_of={"requests": {"format": 1.0, "language": 1.0}},
             preferences={
                 "helpful": PreferenceChoice(model="helpful", last_share=0.25),
                 "safety": PreferenceChoice(model="safety", last_share=0.25),
             },
-            algorithm=TWO_UPDATES, optimiser=rl_optimiser(1e-4), evaluation=LOOK,
+            algorithm=TWO_UPDATES, optimiser=rl_optimiser(), evaluation=LOOK,
         ),
     }  # fmt: skip
 
