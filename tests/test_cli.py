@@ -62,8 +62,9 @@ def test_run_then_report(
 
 
 def test_eval_prints_one_object(
-    tiny: TinyFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: TinyFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     arguments = ["eval", str(tiny("llama")), "--task", "arithmetic", "-n", "3", "--problems", "4", "--max-tokens", "6"]
     assert call(monkeypatch, *arguments, "--template", "short", "--json") == 0
     figures = json.loads(capsys.readouterr().out)

@@ -12,6 +12,7 @@ from rich.console import Console
 from aha import runtime
 from aha.config import (
     CollectStage,
+    CompareStage,
     EvaluateStage,
     PretrainStage,
     Recipe,
@@ -23,20 +24,20 @@ from aha.config import (
     validate,
 )  # fmt: skip
 from aha.errors import UserError
-from aha.evaluation.evaluate import evaluate
 from aha.models.loading import load, resolve
 from aha.pipeline import recipes
 from aha.pipeline.checks import check
-from aha.pipeline.context import dialogue_of, engine_of, task_of
+from aha.pipeline.context import dialogue_of, task_of
 from aha.pipeline.run import run
+from aha.planning import plan as planning
+from aha.planning.hardware import GIB, here
 from aha.studio import claims
 from aha.studio.plots import curves_png
 from aha.studio.progress import Display
 from aha.studio.read import read_run
-from aha.studio.report import write_report
-from aha.studio.table import before_after_table, print_samples
-from aha.tasks.table import make_task
-from aha.types import Sampling, StepMetrics
+from aha.studio.report import has_many, write_report
+from aha.studio.table import before_after_table, print_samples, print_stages
+from aha.types import StepMetrics
 
 
 def load_recipe(name: str, settings: Sequence[str]) -> Recipe:
@@ -66,9 +67,31 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         facts["first prompt"] = loaded.tokenizer.decode(
             list(dialogue_of(loaded, recipe.template).prompt(task.problem("train", 0)))
         )
+    estimated = _estimates(recipe, chosen)
     for name, stage in recipe.stages.items():
-        facts |= {f"{name}.{what}": value for what, value in _size(stage).items()}
-    return {**facts, "recipe": recipe.model_dump(mode="json")}
+        facts |= {f"{name}.{what}": value for what, value in (_size(stage) | estimated.get(name, {})).items()}
+    return {**facts, **estimated[""], "recipe": recipe.model_dump(mode="json")}
+
+
+def _estimates(recipe: Recipe, chosen: runtime.Runtime) -> dict[str, dict[str, Any]]:
+    """Memory and time of each stage on this machine, and under "" what they are worth."""
+    try:
+        assumed = planning.Assumptions(planning.prompt_tokens(recipe))
+        made = planning.plan(recipe, 1, here(chosen), assumed, chosen.dtype_name)
+    except UserError as error:
+        return {"": {"estimate": f"none: {error}"}}
+    facts: dict[str, dict[str, Any]] = {
+        stage.name: {
+            "GiB at once": stage.fit.size / GIB, "fits here": stage.fit.fits, "seconds at most": stage.seconds(),
+        }
+        for stage in made.stages
+    }  # fmt: skip
+    device = made.machine.device
+    said = (
+        f"{device.name}: {device.flops(chosen.dtype_name) / 1e9:.0f} GFLOP/s measured now, {assumed.mfu:.0%} of them "
+        "assumed; every response as long as it may be; aha plan says more"
+    )
+    return {**facts, "": {"estimate": said, "seconds at most": made.seconds()}}
 
 
 def _size(stage: Stage) -> dict[str, int]:
@@ -79,6 +102,9 @@ def _size(stage: Stage) -> dict[str, int]:
             return {"steps": steps, "samples": samples, "tokens at most": samples * r.max_tokens}
         case CollectStage(questions=questions, samples=samples, max_tokens=most):
             return {"samples": questions * samples, "tokens at most": questions * samples * most}
+        case CompareStage(questions=questions, pairs=pairs, judgements=judgements, max_tokens=most):
+            samples = 2 * questions * pairs
+            return {"samples": samples, "tokens at most": samples * most, "judgements": questions * pairs * judgements}
         case SFTStage(epochs=epochs) | RewardModelStage(epochs=epochs):
             return {"epochs": epochs}
         case EvaluateStage(models=models, tasks=tasks, samples=samples):
@@ -90,13 +116,19 @@ def _size(stage: Stage) -> dict[str, int]:
 class Watcher:
     """Shows a run's stages in the terminal."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, recipe: Recipe) -> None:
+        self.console, self.recipe = console, recipe
         self.display: Display | None = None
 
     def stage(self, name: str, done: int, planned: int) -> None:
         self.close()
-        self.display = Display(self.console, name, planned, done=done)
+        names, stage = list(self.recipe.stages), self.recipe.stages[name]
+        if len(names) > 1:
+            self.note(f"stage {names.index(name) + 1} of {len(names)}: {name} ({stage.kind})")
+        parts: list[str] = []
+        if isinstance(stage, EvaluateStage):
+            parts = [f"{model} on {task}" for model in stage.models for task in stage.tasks]
+        self.display = Display(self.console, name, planned, done=done, kind=stage.kind, parts=parts)
         self.display.__enter__()
 
     def step(self, metrics: StepMetrics) -> None:
@@ -119,7 +151,7 @@ def run_recipe(recipe: Recipe, out: Path, console: Console, begin: str = "") -> 
     """Run a recipe under a display, then show and report what came of it; one of several seeds as a run of each."""
     if recipe.seeds:
         return _run_seeds(recipe, out, console, begin)
-    watcher = Watcher(console)
+    watcher = Watcher(console, recipe)
     try:
         result = run(recipe, out, watcher, begin)
     finally:
@@ -140,34 +172,20 @@ def _run_seeds(recipe: Recipe, out: Path, console: Console, begin: str) -> dict[
 
 
 def show_run(folder: Path, console: Console) -> None:
-    """Print a run's table and samples, and write its curves and its report."""
+    """Print a run's tables and samples, and write its curves and its report."""
     found = read_run(folder)
-    for stage in found.stages:
-        if stage.evaluation:
-            console.print(before_after_table(stage.evaluation))
-        if stage.samples:
-            print_samples(console, stage.samples)
+    if has_many(found):
+        print_stages(console, found)
+    else:
+        for stage in found.stages:
+            if stage.evaluation:
+                console.print(before_after_table(stage.evaluation))
+            if stage.samples:
+                print_samples(console, stage.samples)
     pictures = curves_png(found, folder)
-    written = [
-        *pictures,
-        write_report(folder),
-        *(s.path / "model" for s in found.stages if (s.path / "model").is_dir()),
-    ]
-    for path in written:
-        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
-
-
-def evaluate_model(
-    model: str, task_name: str, *, problems: int, samples: int, k: int, seed: int, template: str, sampling: Sampling,
-    machine: tuple[str, str, int],
-) -> dict[str, float | str | None]:  # fmt: skip
-    """The figures of one model on one task's test split."""
-    chosen = runtime.choose(*machine)
-    runtime.apply(chosen)
-    task = make_task(task_name, seed)
-    loaded = load(model, chosen.device)
-    result = evaluate(
-        engine_of(loaded, chosen, 512), dialogue_of(loaded, template), task, problems=problems, samples=samples,
-        k=k, sampling=sampling, seed=seed,
-    )  # fmt: skip
-    return {"model": model, **result.figures}
+    models = [stage.path / "model" for stage in found.stages if (stage.path / "model").is_dir()]
+    written = [str(path) for path in (*pictures, write_report(folder), *(models if len(models) == 1 else ()))]
+    if len(models) > 1:
+        written.append(f"{len(models)} models, {found.path / 'stages' / 'NN-NAME' / 'model'}")
+    for what in written:
+        console.print(f"wrote {what}", markup=False, highlight=False, soft_wrap=True)

@@ -218,11 +218,16 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer in text, apart from the thinking before it: `Reply('{"correct": true}', thinking="3*5 is 15 ...")`."""
+    """An answer in text, apart from the thinking before it: `Reply('{"correct": true}', thinking="3*5 is 15 ...")`.
+
+    `tokens` are of both, `thinking_tokens` a part of them; None where nobody counted.
+    """
 
     text: str
     thinking: str = ""
     stop_reason: StopReason = "stop"
+    tokens: int | None = field(default=None, compare=False)
+    thinking_tokens: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.evaluation.metrics import cons_at_k, mean_and_stderr, pass_at_k
+from aha.evaluation.metrics import (
+    cons_at_k,
+    mean_and_stderr,
+    paired_difference,
+    pass_at_k,
+    ratio_and_stderr,
+    t_test,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,30 @@ def test_cons_at_k_votes_over_classes() -> None:
     assert cons_at_k(["?", "?"], [False, False], keys.get) == 0.0
     with pytest.raises(ValueError):
         cons_at_k(["1"], [])
+
+
+def test_ratio_is_the_mean_where_all_wholes_are_alike() -> None:
+    parts = [0.0, 1.0, 1.0, 0.5]
+    assert ratio_and_stderr(parts, [1.0] * 4) == pytest.approx(mean_and_stderr(parts))
+    assert ratio_and_stderr([2 * p for p in parts], [2.0] * 4) == pytest.approx(mean_and_stderr(parts))
+    assert ratio_and_stderr([3.0, 0.0], [3.0, 1.0])[0] == 0.75
+    with pytest.raises(ValueError, match="more than 0"):
+        ratio_and_stderr([0.0], [0.0])
+
+
+def test_paired_difference() -> None:
+    first, second = [1.0, 0.5, 0.75, 0.25], [0.5, 0.5, 0.25, 0.0]
+    mean, stderr, p = paired_difference(first, second)
+    differences = [0.5, 0.0, 0.5, 0.25]
+    assert mean == pytest.approx(0.3125) and stderr == pytest.approx(statistics.stdev(differences) / 2)
+    assert p == pytest.approx(0.0796, abs=5e-4)  # t = 2.6112 with 3 degrees of freedom
+    assert paired_difference(second, first)[0] == -mean
+    assert paired_difference(first, first) == (0.0, 0.0, 1.0)
+    assert paired_difference([1.0, 1.0], [0.0, 0.0]) == (1.0, 0.0, 0.0)
+    assert math.isnan(paired_difference([1.0], [0.0])[2])
+
+
+@pytest.mark.parametrize(("t", "freedom", "p"), [(12.7062, 1, 0.05), (2.2281, 10, 0.05), (2.7500, 30, 0.01), (0, 5, 1)])
+def test_student(t: float, freedom: int, p: float) -> None:
+    assert t_test(t, freedom) == pytest.approx(p, abs=5e-6)
+    assert t_test(-t, freedom) == t_test(t, freedom)

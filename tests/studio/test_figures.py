@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from aha.studio.figures import DASH, basis, comparison, duration, number
+from aha.studio.figures import DASH, basis, comparison, duration, listing, number
 
 
 def test_shares_change_in_points_and_counts_as_a_ratio() -> None:
@@ -32,6 +32,24 @@ def test_what_was_not_measured_is_a_dash_and_never_zero() -> None:
     (row,) = comparison({"after": {"pass@1": 0.4}})
     assert (row.before, row.after, row.change) == (DASH, "40.0 %", DASH)
     assert comparison({}) == []
+
+
+def test_tasks_that_were_evaluated_together_have_rows_that_claim_nothing() -> None:
+    """Their errors are not known."""
+    rows = comparison({"before": {"pass@1": 0.1, "pass@1/logic": 0.2}, "after": {"pass@1": 0.4, "pass@1/logic": 0.5}})
+    assert [(row.metric, row.change, row.direction) for row in rows] == [
+        ("pass@1", "+30.0 points", 1), ("pass@1 of logic", "+30.0 points", 0),
+    ]  # fmt: skip
+
+
+def test_all_figures_of_several_models() -> None:
+    columns, rows = listing(
+        {"base": {"pass@1": 0.25, "pass@1_stderr": 0.02, "k": 4.0, "pass@k": 0.5, "mark/quality": 0.5, "failed": 0.0},
+         "{zero}": {"pass@1": 0.5, "pass@1/level 5": 0.1, "language": 1.0}}
+    )  # fmt: skip
+    assert columns == ["pass@1", "pass@4", "in the question's language", "quality", "pass@1 of level 5"]
+    assert rows == [("base", ["25.0 ± 2.0 %", "50.0 %", DASH, "50.0 %", DASH]),
+                    ("{zero}", ["50.0 %", DASH, "100.0 %", DASH, "10.0 %"])]  # fmt: skip
 
 
 def test_the_basis_names_both_sides_where_they_differ() -> None:

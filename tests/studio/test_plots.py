@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aha.studio.panels import panels_of, smooth
+from aha.studio.panels import panels_of, row_of, smooth
 from aha.studio.plots import VARIABLES, curves_png, panel_svg
 from aha.studio.read import read_run
 
@@ -29,6 +29,32 @@ def test_a_picture_of_every_kind_of_run(
     add_supervised(folder)
     (path,) = curves_png(read_run(folder), tmp_path / "out")
     assert path.name == "curves.png" and path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_row_of_panels_for_each_training_stage(
+    many_folder: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = read_run(many_folder(whole=True))
+    rows = {stage.name: [panel.title for panel in row_of(stage, 4)] for stage in run.stages}
+    assert rows["dev1"] == ["Loss", "Right answers and format", "Learning rate", "Gradient norm"]
+    assert rows["r1"][-1] == "Other rewards" and rows["zero"][-1] == "Reward" and rows["helpful"][1] == "Agreement"
+    assert rows["cold"] == rows["evaluated"] == []
+    others = panels_of(next(stage for stage in run.stages if stage.name == "r1"))[-1]
+    assert [curve.label for curve in others.curves] == ["language", "helpful", "safety"]
+    drawn: list[int] = []
+    monkeypatch.setattr("aha.studio.plots._panels", lambda axes, stage, panels: drawn.append(len(panels)))
+    monkeypatch.setattr("aha.studio.plots.MOST_ROWS", 5)
+    curves_png(run, tmp_path)
+    assert drawn == [4] * 5, "no more stages than a picture has room for"
+
+
+def test_evaluations_of_stages_that_sample_nothing_are_dots(many_folder: MakeRun) -> None:
+    stage = next(stage for stage in read_run(many_folder()).stages if stage.name == "dev1")
+    panel = next(panel for panel in panels_of(stage) if panel.title == "Right answers and format")
+    assert [curve.steps for curve in panel.curves] == [(), ()]
+    assert [dot[0] for dot in panel.curves[0].dots] == [0, 48]
+    assert "pass@1 from 14 % to 64 % in evaluations" in panel_svg(panel, 48, "s4p2")
+    assert next(p for p in panels_of(stage) if p.title == "Learning rate").curves[0].smoothed[0] == pytest.approx(2e-4)
 
 
 def test_nothing_measured_makes_no_picture(run_folder: MakeRun, tmp_path: Path) -> None:

@@ -16,12 +16,24 @@ def test_a_finished_run(run_folder: MakeRun) -> None:
     run = read_run(run_folder())
     assert (run.name, run.state, run.info["seed"]) == ("demo", "finished", 0)
     (stage,) = run.stages
-    assert (stage.name, stage.number, stage.last_step, stage.planned_steps, stage.is_rl) == ("zero", 1, 60, 60, True)
+    assert (stage.name, stage.number, stage.last_step, stage.planned_steps, stage.kind) == ("zero", 1, 60, 60, "rl")
     assert stage.evaluation["after"]["pass@1"] == 0.638
     assert stage.samples["after"][0].turned_back and stage.samples["after"][0].why == {"accuracy": "(9-4)*7 = 35"}
     assert len(stage.series("pass@1")[0]) == 60
     assert stage.series("eval/pass@1")[0] == [10, 20, 30, 40, 50]
     assert stage.series("no such metric") == ([], [])
+
+
+def test_the_kind_of_a_stage_that_does_not_say_it(run_folder: MakeRun, add_supervised: Callable[[Path], None]) -> None:
+    folder = run_folder()
+    add_supervised(folder)
+    (folder / "recipe.yaml").unlink()
+    assert [stage.kind for stage in read_run(folder).stages] == ["rl", "sft"]
+
+
+def test_a_stopped_run_says_so_until_it_goes_on(run_folder: MakeRun) -> None:
+    run = read_run(run_folder("stopped", steps=3))
+    assert (run.state, run.stages[0].state) == ("stopped", "stopped")
 
 
 def test_a_live_run_ends_in_half_a_line(run_folder: MakeRun) -> None:

@@ -61,7 +61,7 @@ HUMANEVAL = [
      "test": "def check(candidate):\n    assert candidate(0.5) == 1\n"},
     {"task_id": "T/3", "prompt": 'def any_root(x):\n    """ A root."""\n', "entry_point": "any_root",
      "canonical_solution": "    return x ** 0.5\n",
-     "test": "def check(candidate):\n    for x in range(9):\n        assert candidate(x) ** 2 == x\n"},
+     "test": "def check(candidate):\n    for x in range(9):\n        assert abs(candidate(x) ** 2 - x) < 1e-9\n"},
 ]  # fmt: skip
 needs_sandbox = pytest.mark.skipif(available() is not None, reason=str(available()))
 
@@ -158,8 +158,16 @@ def test_ifeval(tmp_path: Path) -> None:
 def test_humaneval(tmp_path: Path, name: str) -> None:
     path = jsonl(tmp_path / name, HUMANEVAL)
     report = check(path)
-    assert (report["task"], report["checked"], report["faults"]) == ("humaneval", 3, [])
-    assert len(report["left_out"]) == 1 and f"{path} row 4" in report["left_out"][0]
+    assert (report["task"], report["checked"], report["faults"]) == ("humaneval", 4, [])  # the last by its asserts
+
+
+@needs_sandbox
+def test_asserts_that_make_no_calls_run_beside_the_code(tmp_path: Path) -> None:
+    task = made(f"humaneval:{jsonl(tmp_path / 'h.jsonl', HUMANEVAL)}")
+    assert value(task, 3, "    return x ** 0.5") == 1
+    assert value(task, 3, "```python\ndef any_root(x):\n    return x\n```") == 0
+    for wrong in ("", "import sys\nsys.exit(0)", "def any_root(x):\n    return 1 / 0", "print('done')"):
+        assert value(task, 3, wrong) == 0, wrong
 
 
 @needs_sandbox

@@ -6,6 +6,8 @@ import gzip
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,6 +43,31 @@ def test_tab_separated_fields_keep_their_quotes(tmp_path: Path) -> None:
     assert [(r.number, r.data) for r in rows] == [(1, ['la tienda "Todo"', "250"]), (3, ["¿cuántos?", "1,000"])]
 
 
+def test_comma_separated_cells_with_and_without_names(tmp_path: Path) -> None:
+    (tmp_path / "named.csv").write_bytes(b'\xef\xbb\xbfid,Question\r\n1,"a, ""b""\nc"\r\n2\r\n\r\n3,d\r\n')
+    rows = read_file(tmp_path / "named.csv")
+    assert [row.number for row in rows] == [2, 4, 6] and isinstance(rows[1].data, RowError)
+    assert [rows[0].data, rows[2].data] == [{"id": "1", "Question": 'a, "b"\nc'}, {"id": "3", "Question": "d"}]
+    (tmp_path / "bare.csv").write_text('What is it?,a,"b, c",B\n', encoding="utf-8")
+    assert [row.data for row in read_file(tmp_path / "bare.csv")] == [["What is it?", "a", "b, c", "B"]]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    rows = [{"question": "Q?", "options": ["a", "b"], "answer": None}, {"question": "R?", "options": [], "answer": 1}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    assert [(row.number, row.data) for row in read_file(tmp_path / "x.parquet")] == [(1, rows[0]), (2, rows[1])]
+
+
+def test_several_files_are_one(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl", "c,d.jsonl"):
+        (tmp_path / name).write_text(f'"{name}"\n', encoding="utf-8")
+    found = read_splits(f"{tmp_path}/a.jsonl, {tmp_path}/b.jsonl")
+    assert {split: [row.data for row in rows] for split, rows in found.items()} == {"": ["a.jsonl", "b.jsonl"]}
+    assert [row.data for row in read_splits(f"{tmp_path}/c,d.jsonl")[""]] == ["c,d.jsonl"]
+    with pytest.raises(UserError, match=r"no file 'e\.jsonl'"):
+        read_splits(f"{tmp_path}/a.jsonl,e.jsonl")
+
+
 def test_a_folder_is_its_splits_or_all_its_files(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.json", "README.md", "LICENSE"):
         (tmp_path / name).write_text("[1]", encoding="utf-8")
@@ -67,6 +94,9 @@ def test_bad_rows_keep_their_places(tmp_path: Path) -> None:
         ("x.json", b"[]", "is empty; give it rows"),
         ("x.jsonl.gz", b"plain", "cannot be read"),
         ("x.jsonl.gz", gzip.compress(b"{}" * 1000)[:-9], "cannot be read"),
+        ("x.csv", b'question\n"open', "cannot be read"),
+        ("x.csv", b"question\n\xff\n", "cannot be read"),
+        ("x.parquet", b"PAR1", "is no Parquet file"),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -82,7 +112,7 @@ def test_sources_that_do_not_exist(source: str) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
-@given(content=st.binary(), name=st.sampled_from(["x.jsonl", "x.json", "x.tsv", "x.jsonl.gz"]))
+@given(content=st.binary(), name=st.sampled_from(["x.jsonl", "x.json", "x.tsv", "x.csv", "x.jsonl.gz"]))
 def test_any_bytes_give_rows_or_one_sentence(tmp_path: Path, content: bytes, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     try:

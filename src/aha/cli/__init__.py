@@ -13,9 +13,9 @@ from typing import NoReturn
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import typer
+import typer  # noqa: I001  (the commands come in the order of the help)
 
-from aha.cli import train, measure, use  # noqa: F401, I001  (they bring the commands, in the order of the help)
+from aha.cli import train, plan, measure, use, serve  # noqa: F401
 from aha.cli.shared import app, complain
 from aha.errors import RunFailed, UserError
 

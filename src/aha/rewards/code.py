@@ -25,7 +25,7 @@ from aha.rewards.sandbox.run import LANGUAGES, available, calls_in, run_in
 from aha.rewards.sandbox.slot import SandboxError, Slot
 from aha.types import Failed, Outcome, Score
 
-__all__ = ["asserts_to_tests", "code_of", "grade_code"]
+__all__ = ["asserts_to_tests", "code_of", "grade_code", "joined"]
 
 Scoring = Literal["all", "share"]
 _KEYS = ("call", "expected", "expected_literal", "view", "stdin", "stdout", "tolerance")
@@ -78,7 +78,7 @@ def grade_code(
     parsed = [_parsed(test, number, language) for number, test in enumerate(tests, 1)]
     if not parsed:
         raise UserError("the list of tests is empty; give at least one")
-    source = _joined(before, code_of(completion, language))
+    source = joined(before, code_of(completion, language))
     pool = shared_pool(unsafe=unsafe and available() is not None)
     try:
         with pool.slot() as slot:
@@ -126,7 +126,7 @@ def _blocks(text: str) -> list[tuple[str, str]]:
     return blocks
 
 
-def _joined(before: str, code: str) -> str:
+def joined(before: str, code: str) -> str:
     """Both as one source; the code's `from __future__` lines come first, where alone they are allowed."""
     if not before:
         return code

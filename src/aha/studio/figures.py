@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from aha.studio.read import Figures
+from aha.studio.files import Figures
 
 DASH = "–"  # not measured
 Unit = Literal["share", "tokens", "count", "number"]
@@ -45,22 +45,45 @@ _METRICS = (
     _Metric("arithmetic_right", "calculations that are right", "share", +1),
     _Metric("failed", "grader failed", "share", -1),
 )
+_BY_TASK = "pass@1/"  # before the name of a task, or of a group of problems, where several were evaluated together
+_MARK = "mark/"  # before the name of what a task reports of its responses
+_MORE = {"language": "in the question's language"}
 
 
 def comparison(evaluation: Mapping[str, Figures]) -> list[Row]:
     """The rows of before and after; a figure that neither has makes no row, one that one lacks shows a dash there."""
     before, after = _by_k(evaluation.get("before", {})), _by_k(evaluation.get("after", {}))
     rows = []
-    for metric in _METRICS:
+    tasks = sorted({name for side in (before, after) for name in side if name.startswith(_BY_TASK)})
+    by_task = [_Metric(name, f"pass@1 of {name.removeprefix(_BY_TASK)}", "share") for name in tasks]
+    for metric in (_METRICS[0], *by_task, *_METRICS[1:]):
         old, new = _value(before, metric.name), _value(after, metric.name)
         if (old is None and new is None) or (metric.name == "failed" and not (old or new)):
             continue
         errors = [_value(e, f"{metric.name}_stderr") for e in (before, after)]
         change, direction = _change(metric, old, new, errors)
-        label = metric.label.format(k=after.get("k_text", before.get("k_text", "k")))
+        label = metric.label.replace("{k}", str(after.get("k_text", before.get("k_text", "k"))))
         texts = [_with_error(metric, value, error) for value, error in zip((old, new), errors, strict=True)]
         rows.append(Row(label, texts[0], texts[1], change, direction))
     return rows
+
+
+def listing(rows: Mapping[str, Figures]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Columns and, by row, cells of all figures that any row has, with their standard errors."""
+    found = {name: _by_k(figures) for name, figures in rows.items()}
+    more = {
+        name for figures in found.values() for name in figures if name in _MORE or name.startswith((_MARK, _BY_TASK))
+    }
+    labels = {n: f"pass@1 of {n.removeprefix(_BY_TASK)}" if n.startswith(_BY_TASK) else n for n in more} | _MORE
+    others = [_Metric(name, labels[name].removeprefix(_MARK), "share") for name in sorted(more)]
+    metrics = [m for m in (*_METRICS, *others) if any(_value(f, m.name) is not None for f in found.values())]
+    metrics = [m for m in metrics if m.name != "failed" or any(_value(f, m.name) for f in found.values())]
+    cells = [
+        (name, [_with_error(m, _value(f, m.name), _value(f, f"{m.name}_stderr")) for m in metrics])
+        for name, f in found.items()
+    ]
+    k_text = next((str(f["k_text"]) for f in found.values() if "k_text" in f), "k")
+    return [m.label.replace("{k}", k_text) for m in metrics], cells
 
 
 def asked(figures: Figures) -> str:

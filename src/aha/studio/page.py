@@ -13,11 +13,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 _STYLE = """
 :root { color-scheme: light dark;
   --paper: #ffffff; --soft: #f6f7f9; --ink: #1f2328; --muted: #5f6873; --faint: #98a1ab; --grid: #e3e6ea;
-  --curve-1: #0072b2; --curve-2: #d55e00; --good: #1a7f4b; --bad: #b3261e; --warn: #8a5a00; --turn: #fff0c2;
+  --curve-1: #0072b2; --curve-2: #d55e00; --curve-3: #00805c; --share-bar: #e4eff7;
+  --good: #1a7f4b; --bad: #b3261e; --warn: #8a5a00; --turn: #fff0c2;
   --phase-1: #0072b2; --phase-2: #56b4e9; --phase-3: #d55e00; --phase-4: #e69f00; --phase-5: #98a1ab; }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #14171b; --soft: #1c2026; --ink: #e6e9ed; --muted: #a2abb6; --faint: #727c88; --grid: #2d333b;
-  --curve-1: #56b4e9; --curve-2: #f0904d; --good: #5fce93; --bad: #ff8a80; --warn: #f0c05a; --turn: #574510;
+  --curve-1: #56b4e9; --curve-2: #f0904d; --curve-3: #4fc9a0; --share-bar: #20364a;
+  --good: #5fce93; --bad: #ff8a80; --warn: #f0c05a; --turn: #574510;
   --phase-1: #3b8fc4; --phase-2: #8fd0f5; --phase-3: #e07b39; --phase-4: #f0b840; --phase-5: #727c88; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55; font-size: 16px;
@@ -76,10 +78,48 @@ summary { cursor: pointer; padding: 13px 0; font-weight: 600; } :focus-visible {
 pre { overflow-x: auto; margin: 0; padding: 4px 0 18px; font-size: 0.8125rem; line-height: 1.5;
   font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 footer { margin-top: 40px; color: var(--muted); font-size: 0.875rem; }
-@media (max-width: 720px) { main { padding: 28px 16px 40px; } h1 { font-size: 1.7rem; } h2 { margin-top: 48px; }
+.kind { font-size: 0.75rem; font-weight: 400; letter-spacing: 0; vertical-align: 2px; margin-left: 3px; white-space:
+  nowrap; color: var(--muted); border: 1px solid var(--grid); border-radius: 99px; padding: 1px 9px; }
+.lines i { position: absolute; border: 0 solid; } .lines { position: relative; }
+i.model { border-color: var(--curve-1); border-style: solid; } i.data { border-color: var(--curve-2); border-style:
+  dashed; } i.reward { border-color: var(--curve-3); border-style: dotted; } .lines .l { border-left-width: 2px; }
+.lines .t { border-top-width: 2px; } .lines .b { border-bottom-width: 2px; } .lines .l.b { border-bottom-left-radius:
+  9px; } .lines .l.t { border-top-left-radius: 9px; } .lines i.dot { width: 12px; height: 12px; border-radius: 50%;
+  border: 2.5px solid var(--curve-1); background: var(--curve-1); } .lines i.dot.data { border-color: var(--curve-2);
+  background: var(--curve-2); } .lines i.dot.reward { border-color: var(--curve-3); background: var(--curve-3); }
+.lines i.dot.table { border-color: var(--muted); background: var(--muted); border-radius: 3px; }
+.waiting i.dot, .waiting i.dot.data, .waiting i.dot.reward, .waiting i.dot.table { background: var(--paper); }
+.legend.lines i { position: static; width: 24px; height: 0; border-width: 2px 0 0; border-radius: 0; vertical-align:
+  middle; background: none; } .flow { list-style: none; margin: 14px 0 0; padding: 0; } .flow .row { display: grid;
+  grid-template-columns: auto minmax(0, 17rem) minmax(0, 1fr) 4.5rem; min-height: 46px; column-gap: 14px; }
+.flow .row > div:not(.lines) { padding: 8px 0; border-bottom: 1px solid var(--grid); margin-right: -14px;
+  padding-right: 14px; overflow-wrap: anywhere; } .what span:not(.kind):not(.state) { display: block; color:
+  var(--muted); font-size: 0.875rem; } .flow .state { padding: 0 8px; font-size: 0.75rem; } .came { font-size:
+  0.9375rem; } .flow .row > div.took { text-align: right; color: var(--muted); margin-right: 0; padding-right: 0;
+  font-variant-numeric: tabular-nums; font-size: 0.875rem; } .waiting, .waiting .came { color: var(--muted); }
+.standing th:first-child { position: sticky; left: 0; background: var(--paper); z-index: 1; white-space: nowrap; }
+.standing { font-size: 0.9375rem; } .standing thead th { white-space: normal; vertical-align: bottom; padding: 7px 8px;
+  font-size: 0.8125rem; line-height: 1.3; } .standing td.share { background:
+  linear-gradient(to right, var(--share-bar) var(--share), transparent 0) no-repeat 4px 50% / calc(100% - 4px) 24px; }
+.standing td { padding: 7px 8px 7px 10px; } .standing td b { font-weight: 400; }
+.standing td.best b { color: var(--good); font-weight: 700; }
+.standing td.near b { text-decoration: underline; text-underline-offset: 3px; } .standing small { color: var(--muted);
+  font-size: 0.8em; } .reasons .bars { width: 60%; padding-right: 20px; }
+.reasons .bars i { display: block; height: 14px; min-width: 1px; border-radius: 3px; background: var(--faint); }
+.reasons .bars i.kept { background: var(--curve-1); } .beside { display: grid; grid-template-columns: 3fr 2fr; gap:
+  20px 40px; align-items: start; } .pair.three { grid-template-columns: repeat(3, 1fr); }
+.wrap thead th { white-space: normal; vertical-align: bottom; } .wrap th:first-child { min-width: 6.5rem; }
+details.more { margin-top: 14px; } .more > h3:first-of-type { margin-top: 6px; }
+details.more > :last-child { margin-bottom: 18px; }
+@media (max-width: 720px) { .beside, .pair.three { grid-template-columns: 1fr; } .flow .row { grid-template-columns:
+  auto minmax(0, 1fr) 3.6rem; column-gap: 8px; } .flow .row > div.what { border: 0; padding-bottom: 0; margin: 0; }
+  .flow .row > div.came { grid-column: 2 / 4; grid-row: 2; padding-top: 0; margin: 0; } .flow .row > .lines { grid-row:
+  1 / 3; } .flow .row > div.took { border: 0; } .reasons .bars { width: 38%; }
+   main { padding: 28px 16px 40px; } h1 { font-size: 1.7rem; } h2 { margin-top: 48px; }
   .pair { grid-template-columns: 1fr; gap: 10px; margin-bottom: 26px; } th, td { padding-right: 12px;
-  font-size: 0.875rem; } .facts, .tiles { grid-template-columns: 1fr 1fr; gap: 12px; } .tile { padding: 12px 14px; }
-  .tile b { font-size: 1.3rem; } .tile b i { font-size: 1rem; } }
+  font-size: 0.875rem; } .facts, .tiles { grid-template-columns: repeat(2, minmax(0, 1fr));
+  gap: 12px; } .tile { padding: 12px 14px; }
+  .tile b { font-size: 1.25rem; } .tile b i { font-size: 0.9375rem; } }
 @media print { .response { max-height: none; } .sample, figure, tr { break-inside: avoid; } }
 """
 

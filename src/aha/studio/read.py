@@ -9,19 +9,17 @@ Values that were not measured are absent, never 0.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aha.errors import UserError
+from aha.studio.files import Figures, content, figures, finite, lines, mapping, of_yaml, part
 from aha.types import StepMetrics
 
-Figures = Mapping[str, float | str]
 WHENS = ("before", "after")
+LEARNING = ("pretrain", "rl", "sft", "reward-model")  # kinds of stages that make steps of training
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,9 @@ class Example:
 class Stage:
     """One stage. `evaluation` and `samples` have the keys "before" and "after", as far as those were made.
 
-    `state` is "waiting" (nothing written yet), "running", "finished" or "failed"; a run that was killed still says
-    "running", and `written` (unix seconds of the newest file) tells how long it has been silent.
+    `state` is "waiting" (nothing written yet), "running", "stopped", "finished" or "failed"; a run that was killed
+    still says "running", and `written` (unix seconds of the newest file) tells how long it has been silent. `kind` is
+    empty where nothing says it; `config` is the stage's part of the recipe, `inputs` what it read, by digest.
     """
 
     path: Path
@@ -56,6 +55,9 @@ class Stage:
     evaluation: Mapping[str, Figures]
     samples: Mapping[str, tuple[Example, ...]]
     written: float | None
+    kind: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of the metric `name`, of the steps that measured it."""
@@ -68,9 +70,9 @@ class Stage:
         return self.metrics[-1].step if self.metrics else 0
 
     @property
-    def is_rl(self) -> bool:
-        """True where the stage grades responses, False for supervised ones."""
-        return any("pass@1" in m.values or "reward/total" in m.values for m in self.metrics)
+    def unit(self) -> str:
+        """What a line of its metrics is: a step, or a part of a stage that works in parts."""
+        return {"collect": "part", "compare": "part", "evaluate": "measurement"}.get(self.kind, "step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,12 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One of "starting", "running", "finished", "failed"."""
+        """One of "starting", "running", "stopped", "finished", "failed"."""
         if not self.stages:
             return "starting"
-        if any(stage.state == "failed" for stage in self.stages):
-            return "failed"
+        for state in ("failed", "stopped"):
+            if any(stage.state == state for stage in self.stages):
+                return state
         planned = self.recipe.get("stages")
         missing = len(planned) > len(self.stages) if isinstance(planned, Mapping) else False
         return "finished" if not missing and all(s.state == "finished" for s in self.stages) else "running"
@@ -112,10 +115,11 @@ def read_run(folder: str | Path) -> Run:
             f"{str(path)!r} is not a run folder, it has neither recipe.yaml nor stages/; "
             f"give a folder that `aha run` made{_hint(path)}"
         )
-    text = _text(path / "recipe.yaml")
+    text = content(path / "recipe.yaml")
     folders = [p for p in sorted((path / "stages").glob("[0-9]*-*")) if p.is_dir() and ".replaced-" not in p.name]
-    stages = tuple(_stage(p) for p in folders)
-    return Run(path, _yaml(text), text, _mapping(path / "run.json"), tuple(_lines(path / "events.jsonl")), stages)
+    recipe = of_yaml(text)
+    stages = tuple(_stage(p, part(recipe, "stages")) for p in folders)
+    return Run(path, recipe, text, mapping(path / "run.json"), tuple(lines(path / "events.jsonl")), stages)
 
 
 def _is_run(path: Path) -> bool:
@@ -132,13 +136,14 @@ def _hint(parent: Path) -> str:
     return f", such as {str(newest)!r}" if newest else ""
 
 
-def _stage(path: Path) -> Stage:
+def _stage(path: Path, planned_stages: Mapping[str, Any]) -> Stage:
     number, _, name = path.name.partition("-")
-    about = _mapping(path / "stage.json")
+    about = mapping(path / "stage.json")
+    config = part(planned_stages, name)
     planned = about.get("planned_steps")
     metrics, times = _metrics(path / "metrics.jsonl")
-    evaluation = _mapping(path / "evaluation.json")
-    samples = _mapping(path / "samples.json")
+    evaluation = mapping(path / "evaluation.json")
+    samples = mapping(path / "samples.json")
     return Stage(
         path=path,
         number=int(number) if number.isdigit() else 0,
@@ -149,92 +154,58 @@ def _stage(path: Path) -> Stage:
         result=about["result"] if isinstance(about.get("result"), Mapping) else {},
         metrics=metrics,
         times=times,
-        evaluation={when: _figures(evaluation[when]) for when in WHENS if isinstance(evaluation.get(when), Mapping)},
+        evaluation={when: figures(evaluation[when]) for when in WHENS if isinstance(evaluation.get(when), Mapping)},
         samples={when: _examples(samples[when]) for when in WHENS if isinstance(samples.get(when), list)},
         written=_newest(path),
+        kind=str(about.get("kind") or config.get("kind") or _kind(metrics)),
+        config=config,
+        inputs=part(about, "inputs"),
     )
+
+
+def _kind(metrics: tuple[StepMetrics, ...]) -> str:
+    """Of a stage that does not say what it is."""
+    names = {name for step in metrics for name in step.values}
+    return "rl" if names & {"pass@1", "reward/total"} else "sft" if "loss" in names else ""
 
 
 def _metrics(path: Path) -> tuple[tuple[StepMetrics, ...], tuple[float | None, ...]]:
     """Steps in order; of a step that was written twice (a resumed run), the later line holds."""
     by_step: dict[int, tuple[StepMetrics, float | None]] = {}
-    for line in _lines(path):
-        step = line.get("step")
-        if isinstance(step, int | float) and not isinstance(step, bool):
-            values = {k: v for k, v in _figures(line).items() if k not in ("step", "time") and not isinstance(v, str)}
-            when = line.get("time")
-            by_step[int(step)] = (StepMetrics(int(step), values), when if isinstance(when, int | float) else None)
+    for line in lines(path):
+        step = finite(line.get("step"))
+        if step is not None:
+            values = {k: v for k, v in figures(line).items() if k not in ("step", "time") and not isinstance(v, str)}
+            by_step[int(step)] = (StepMetrics(int(step), values), finite(line.get("time")))
     ordered = [by_step[step] for step in sorted(by_step)]
     return tuple(m for m, _ in ordered), tuple(t for _, t in ordered)
-
-
-def _figures(data: Mapping[str, Any]) -> dict[str, float | str]:
-    """Numbers and words; what is null or nested is left out."""
-    return {
-        str(name): value if isinstance(value, str) else float(value)
-        for name, value in data.items()
-        if isinstance(value, str | int | float) and not isinstance(value, bool)
-    }
 
 
 def _examples(rows: list[Any]) -> tuple[Example, ...]:
     found = []
     for row in rows:
         if isinstance(row, Mapping):
-            score, why, length = row.get("score"), row.get("why"), row.get("length")
-            scores = _figures(score) if isinstance(score, Mapping) else {}
+            score, why, length = row.get("score"), row.get("why"), finite(row.get("length"))
+            scores = figures(score) if isinstance(score, Mapping) else {}
             found.append(
                 Example(
                     question=str(row.get("question", "")),
                     response=str(row.get("response", "")),
                     score={k: v for k, v in scores.items() if not isinstance(v, str)},
                     why={str(k): str(v) for k, v in why.items() if v} if isinstance(why, Mapping) else {},
-                    length=int(length) if isinstance(length, int | float) else None,
+                    length=int(length) if length is not None else None,
                     turned_back=bool(row.get("turned_back")),
                 )
             )
     return tuple(found)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _yaml(text: str) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(_text(path) or "{}")
-    except json.JSONDecodeError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; a line that was cut off is left out."""
-    found = []
-    for line in _text(path).split("\n"):
-        try:
-            data = json.loads(line) if line.strip() else None
-        except json.JSONDecodeError:
-            continue
-        if isinstance(data, dict):
-            found.append(data)
-    return found
-
-
 def _newest(folder: Path) -> float | None:
     """When a file of the stage was last written."""
-    names = ("stage.json", "metrics.jsonl", "evaluation.json", "samples.json", "rollouts", "checkpoints")
+    names = (
+        "stage.json", "metrics.jsonl", "evaluation.json", "samples.json", "rollouts", "checkpoints", "parts",
+        "review.jsonl",
+    )  # fmt: skip
     times = []
     for name in names:
         try:

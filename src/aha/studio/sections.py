@@ -8,9 +8,10 @@ from html import escape
 from itertools import zip_longest
 
 from aha.studio.figures import DASH, basis, comparison, duration, number
+from aha.studio.files import Figures
 from aha.studio.panels import bandwidth, panels_of
 from aha.studio.plots import panel_svg
-from aha.studio.read import WHENS, Example, Figures, Stage
+from aha.studio.read import WHENS, Example, Stage
 from aha.studio.segments import segments, visible
 
 PHASES = (("rollout", "sampling"), ("score", "grading"), ("learn", "learning"), ("publish", "publishing weights"))
@@ -24,6 +25,12 @@ _REST = "Update"
 def text(value: object) -> str:
     """Any text, a model's too, as harmless HTML."""
     return escape(visible(str(value)))
+
+
+def pill(state: str) -> str:
+    """How a run or a stage stands."""
+    known = state if state in ("finished", "failed", "running") else "other"
+    return f'<span class="state {known}">{text(state)}</span>'
 
 
 def tiles(evaluation: Mapping[str, Figures]) -> str:
@@ -74,6 +81,8 @@ def curves(stage: Stage) -> str:
     width = 2 * bandwidth(max(len(c.steps) for p in panels for c in p.curves))
     note = f"Thin line: every step. Strong line: smoothed over about {width:.0f} steps. "
     dots = "Dots: evaluation on test problems." if any(c.dots for p in panels for c in p.curves) else ""
+    if stage.kind == "reward-model" and dots:
+        dots = "Dot: on preferences that were held back."
     return f'<h3>Curves</h3><div class="curves">{"".join(figures)}</div><p class="note">{note}{dots}</p>'
 
 
@@ -83,11 +92,9 @@ def samples(shown: Mapping[str, Sequence[Example]]) -> str:
         return ""
     before, after = shown.get("before", ()), shown.get("after", ())
     if before and after:
-        rows = [
-            f'<div class="pair">{_sample("Before", b)}{_sample("After", a)}</div>' for b, a in _pairs(before, after)
-        ]
+        rows = [f'<div class="pair">{sample("Before", b)}{sample("After", a)}</div>' for b, a in _pairs(before, after)]
     else:
-        cards = [_sample(when.capitalize(), example) for when in WHENS for example in shown.get(when, ())]
+        cards = [sample(when.capitalize(), example) for when in WHENS for example in shown.get(when, ())]
         rows = [f'<div class="pair">{"".join(cards)}</div>']
     return (
         "<h3>Samples</h3>"
@@ -110,9 +117,10 @@ def _pairs(before: Sequence[Example], after: Sequence[Example]) -> list[tuple[Ex
     return same + list(zip_longest(rest, alone))
 
 
-def _sample(when: str, example: Example | None) -> str:
+def sample(when: str, example: Example | None, graded: bool = True) -> str:
+    """A response as a card under its question, with the verdict where it was `graded`."""
     if example is None:
-        return f'<article class="sample"><h4>{when}</h4><p class="empty">none stored</p></article>'
+        return f'<article class="sample"><h4>{text(when)}</h4><p class="empty">none stored</p></article>'
     parts = []
     for part in segments(example.response.strip()):
         element = "mark" if part.kind == "turn" and example.turned_back else "span"
@@ -120,9 +128,9 @@ def _sample(when: str, example: Example | None) -> str:
         parts.append(f'<{element} class="{kind}">{escape(part.text)}</{element}>')
     response = "".join(parts) or '<span class="empty">(nothing)</span>'
     return (
-        f'<article class="sample"><h4>{when}</h4><p class="question" dir="auto">{text(example.question)}</p>'
+        f'<article class="sample"><h4>{text(when)}</h4><p class="question" dir="auto">{text(example.question)}</p>'
         f'<div class="response" dir="auto" tabindex="0" role="group" aria-label="response">{response}</div>'
-        f"{_verdict(example)}</article>"
+        f"{_verdict(example) if graded else ''}</article>"
     )
 
 
@@ -150,6 +158,8 @@ def _verdict(example: Example) -> str:
 def phases(stage: Stage) -> str:
     """Where the seconds of all steps went, as a bar."""
     spent = [(label, _total(stage, f"time/{name}_s")) for name, label in PHASES]
+    if not any(seconds for _, seconds in spent):
+        return ""
     steps = _total(stage, "time/step_s")
     other = steps - sum(seconds for _, seconds in spent)
     if other > 0.005 * steps:

@@ -28,6 +28,14 @@ SIGNS: tuple[tuple[str, frozenset[str]], ...] = (
     ("humaneval", frozenset(("prompt", "entry_point", "test"))),
     ("ifeval", frozenset(("prompt", "instruction_id_list"))),
     ("bbh", frozenset(("input", "target"))),
+    ("gpqa", frozenset(("Question", "Correct Answer", "Incorrect Answer 1"))),
+    ("livecodebench", frozenset(("question_content", "public_test_cases"))),
+    ("mbpp", frozenset(("code", "test_list"))),
+    ("mmlu-pro", frozenset(("question", "options", "answer"))),
+    ("mmlu", frozenset(("question", "choices", "answer"))),
+    ("ceval", frozenset(("question", "A", "B", "answer"))),
+    ("alpaca-eval", frozenset(("instruction", "output"))),
+    ("arena-hard", frozenset(("prompt", "output"))),
     ("mgsm", frozenset(("messages", "answer"))),
     ("math", frozenset(("problem", "answer"))),
     ("math", frozenset(("problem", "solution"))),
@@ -52,7 +60,6 @@ def check(spec: str, rows: int | None = None) -> dict[str, Any]:
         "checked": len(problems),
         "faults": sorted(faults, key=lambda fault: (fault["file"], fault["row"])),
         "without_gold": sum(not _has_gold(task, problem) for problem in problems),
-        "left_out": list(getattr(task, "left_out", ())),
         "duplicates": getattr(task, "dropped", 0),
     }
 

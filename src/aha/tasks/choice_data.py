@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import partial
+from pathlib import Path
 
 from aha.rewards.choice import grade_choice, read_choice
 from aha.tasks.datasets import Kind, Row, load
@@ -19,6 +20,7 @@ from aha.types import Outcome, Problem, Score
 
 _OPTION = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*(.*)$", re.MULTILINE)
 _LETTER = re.compile(r"\(?([A-Z])\)?")
+_TEXT = re.compile(r"\\(?:text|mathrm)\{([^{}]*)\}")
 _OPPOSITES = {"true": "False", "false": "True", "yes": "No", "no": "Yes", "valid": "invalid", "invalid": "valid"}
 
 
@@ -26,12 +28,13 @@ def read_bbh(raw: Raw) -> Row:
     """`hidden["options"]` holds the texts by letter where the answer is one of lettered options, else nothing."""
     question, target = text_under(raw.data, "input").strip(), text_under(raw.data, "target").strip()
     options = dict(_OPTION.findall(question.partition("Options:")[2]))
+    group = raw.config or Path(raw.file).name.partition(".")[0]
     letter = _LETTER.fullmatch(target)
     if letter is None or not options:
-        return Row(question, target, hidden={"options": {}})
+        return Row(question, target, hidden={"options": {}, "group": group})
     if letter[1] not in options:
         raise RowError(f"has {target!r} as its target, which is none of its options ({', '.join(options)})")
-    return Row(question, letter[1], hidden={"options": options})
+    return Row(question, letter[1], hidden={"options": options, "group": group})
 
 
 def grade_bbh(problem: Problem, answer: str | None) -> Outcome:
@@ -66,8 +69,8 @@ def key_bbh(problem: Problem, answer: str) -> str | None:
 
 
 def plain_text(text: str) -> str:
-    """`text` without case, width of characters, commas, marks around it and repeated white space."""
-    plain = unicodedata.normalize("NFKC", text[:10_000]).casefold().replace(",", " ")
+    """`text` without case, width of characters, commas, marks around it, `\\text{}` and repeated white space."""
+    plain = unicodedata.normalize("NFKC", _TEXT.sub(r"\1", text[:10_000])).casefold().replace(",", " ")
     return " ".join(plain.split()).strip("*`'\" .")
 
 

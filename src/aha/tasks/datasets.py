@@ -4,7 +4,7 @@
     task = load(GSM8K, "mine.jsonl")        # one file: split by a hash of each question
     task = load(MATH500, "math500.jsonl")   # a published test set: all of it is test
 
-The kinds stand in `maths_data`, `code_data`, `choice_data` and `instruction_data`. A question is never in both splits.
+The kinds stand in the files `*_data.py` beside this one. A question is never in both splits.
 """
 
 from __future__ import annotations
@@ -29,20 +29,15 @@ _HAN = re.compile(r"[\u4e00-\u9fff]")
 class Row:
     """One question as a policy sees it, and what a grader needs: `hidden` becomes the problem's.
 
-    `left_out` says why it cannot be graded, if it cannot. `file` and `number` say where it was read.
+    `file` and `number` say where it was read.
     """
 
     question: str
     reference: str
     language: str = "en"
     hidden: Mapping[str, Any] = field(default_factory=dict)
-    left_out: str = ""
     file: str = ""
     number: int = 0
-
-    @property
-    def where(self) -> str:
-        return f"{self.file} row {self.number}"
 
     @property
     def key(self) -> str:
@@ -54,34 +49,32 @@ class Row:
 class Kind:
     """One kind of data: how a row is read, and how an answer to it is judged.
 
-    `read` raises RowError for a row that is not in the form of `example`. `gold` gives None where a row has no gold
-    answer. `test_only` marks published test sets. `config` is the usual configuration on a hub.
+    `read` raises RowError for a row that is not in the form of `example`, and gives None for one that is none of the
+    set's questions. `gold` gives None where a row has no gold answer. `test_only` marks published test sets, `split` is
+    the one of theirs that is asked. `config` is the usual configuration on a hub.
     """
 
     name: str
     example: str
-    read: Callable[[Raw], Row]
+    read: Callable[[Raw], Row | None]
     grade: Callable[[Problem, str | None], Outcome]
     wrong: Callable[[Problem], str]
     vote_key: Callable[[Problem, str], str | None]
     gold: Callable[[Problem], str | None] = lambda problem: problem.reference
     test_only: bool = False
     config: str = ""
+    split: str = "test"
 
 
 @dataclass(frozen=True, slots=True)
 class DataTask:
-    """The task. `dropped` counts rows that were left out because their question is in test already.
-
-    `left_out` names the rows that cannot be graded, each with the reason.
-    """
+    """The task. `dropped` counts rows that were left out because their question is in test already."""
 
     kind: Kind
     train: tuple[Row, ...]
     test: tuple[Row, ...]
     source: str
     dropped: int = 0
-    left_out: tuple[str, ...] = ()
     seed: int = 0
 
     @property
@@ -158,18 +151,16 @@ def load(kind: Kind, source: str, *, seed: int = 0, config: str = "", on_bad: On
     or empty, and, as `on_bad` is by default, for the first bad row: file, row and remedy.
     """
     splits = read_splits(source, config or kind.config)
-    if kind.test_only and "test" in splits:
-        splits = {"": splits["test"]}
+    if kind.test_only and kind.split in splits:
+        splits = {"": splits[kind.split]}
     read = {split: list(_checked(kind, raws, on_bad)) for split, raws in splits.items()}
-    left_out = tuple(f"{row.where} {row.left_out}" for rows in read.values() for row in rows if row.left_out)
-    usable = {split: [row for row in rows if not row.left_out] for split, rows in read.items()}
     if kind.test_only:
-        train, test, dropped = _all_test(usable)
-    elif "train" in usable and "test" in usable:
-        train, test, dropped = _own_splits(usable["train"], usable["test"])
+        train, test, dropped = _all_test(read)
+    elif "train" in read and "test" in read:
+        train, test, dropped = _own_splits(read["train"], read["test"])
     else:
-        train, test, dropped = _by_hash(kind.name, [row for rows in usable.values() for row in rows])
-    return DataTask(kind, tuple(train), tuple(test), source, dropped, left_out, seed)
+        train, test, dropped = _by_hash(kind.name, [row for rows in read.values() for row in rows])
+    return DataTask(kind, tuple(train), tuple(test), source, dropped, seed)
 
 
 def _checked(kind: Kind, raws: Sequence[Raw], on_bad: OnBad) -> Iterable[Row]:
@@ -182,7 +173,8 @@ def _checked(kind: Kind, raws: Sequence[Raw], on_bad: OnBad) -> Iterable[Row]:
             remedy = "" if ";" in str(error) else f"; write rows such as {kind.example}"
             on_bad(BadRow(raw.file, raw.number, f"{error}{remedy}"))
         else:
-            yield replace(row, file=raw.file, number=raw.number)
+            if row is not None:
+                yield replace(row, file=raw.file, number=raw.number)
 
 
 Splits = tuple[Sequence[Row], Sequence[Row], int]  # train, test, rows dropped

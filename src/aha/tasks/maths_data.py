@@ -4,6 +4,7 @@
     MGSM     question, tab, number, in eleven languages; Shi et al., arXiv 2210.03057
     MATH     any rows with a question and an answer in LaTeX, or a solution with the answer in its last box
     MATH-500 {"problem": "...", "answer": "\\\\frac{14}{3}"}; Lightman et al., arXiv 2305.20050
+    AIME     {"problem": "...", "answer": "073"}, a whole number from 0 to 999
 
 Numbers are compared as exact fractions, expressions by `aha.rewards.maths`.
 """
@@ -89,7 +90,8 @@ def read_mgsm(raw: Raw) -> Row:
         raise RowError(f"has {answer[:60]!r} as its answer, which is no number")
     dataset = data.get("dataset", "") if isinstance(data, Mapping) else ""
     named = _LANGUAGE.search(f"mgsm_{raw.config} {raw.file} {dataset}")
-    return Row(question.strip(), number, named[1] if named else language_of(question))
+    language = named[1] if named else language_of(question)
+    return Row(question.strip(), number, language, {"group": language})
 
 
 def read_maths(raw: Raw) -> Row:
@@ -105,7 +107,17 @@ def read_maths(raw: Raw) -> Row:
     if reason is not None:
         raise RowError(f"has an answer that cannot be graded ({reason})")
     hidden = {"solution": raw.data["solution"]} if isinstance(raw.data.get("solution"), str) else {}
-    return Row(question, answer, language_of(question), hidden)
+    level = re.search(r"[1-9]", str(raw.data.get("level", "")))
+    return Row(question, answer, language_of(question), {**hidden, **({"group": f"level {level[0]}"} if level else {})})
+
+
+def read_aime(raw: Raw) -> Row:
+    """The columns' names in capitals or not, as they are published."""
+    data = {str(name).casefold(): value for name, value in raw.data.items()} if isinstance(raw.data, Mapping) else None
+    question, answer = text_under(data, "problem", "question").strip(), _given(data, "answer").strip()
+    if not re.fullmatch(r"[0-9]{1,3}", answer):
+        raise RowError(f"has {answer[:60]!r} as its answer, which is no whole number from 0 to 999")
+    return Row(question, str(int(answer)))
 
 
 def _asked(data: Any) -> str:
@@ -162,8 +174,10 @@ MATH = Kind(
     "math", '{"question": "...", "answer": "\\\\frac{3}{4}"}', read_maths, grade_expression, near_miss, expression_key,
 )  # fmt: skip
 MATH500 = replace(MATH, name="math500", test_only=True)
+AIME = replace(MATH500, name="aime", example='{"problem": "...", "answer": "073"}', read=read_aime)
 
 load_gsm8k = partial(load, GSM8K)
 load_mgsm = partial(load, MGSM)
 load_math = partial(load, MATH)
 load_math500 = partial(load, MATH500)
+load_aime = partial(load, AIME)

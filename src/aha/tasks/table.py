@@ -18,14 +18,17 @@ from aha.plugins import is_plugin, load_object
 from aha.protocols import Task
 from aha.tasks.arithmetic import Arithmetic
 from aha.tasks.choice_data import load_bbh
-from aha.tasks.code_data import load_humaneval
+from aha.tasks.code_data import load_humaneval, load_mbpp
+from aha.tasks.contest_data import load_livecodebench
 from aha.tasks.countdown import Countdown
 from aha.tasks.datasets import OnBad, refuse
+from aha.tasks.exam_data import load_ceval, load_gpqa, load_mmlu, load_mmlu_pro
 from aha.tasks.functions import Functions
 from aha.tasks.instruction_data import load_ifeval
 from aha.tasks.logic import Logic
-from aha.tasks.maths_data import load_gsm8k, load_math, load_math500, load_mgsm
+from aha.tasks.maths_data import load_aime, load_gsm8k, load_math, load_math500, load_mgsm
 from aha.tasks.mixture import Mixture
+from aha.tasks.pairwise_data import load_alpaca, load_arena
 from aha.tasks.prompt_data import load_prompts
 from aha.tasks.reasoning_gym import ReasoningGym
 from aha.tasks.requests import Requests
@@ -69,6 +72,16 @@ TASKS: dict[str, TaskRow] = {
     "humaneval": TaskRow(load_humaneval, needs_source=True),
     "bbh": TaskRow(load_bbh, needs_source=True),
     "ifeval": TaskRow(load_ifeval, needs_source=True),
+    "aime": TaskRow(load_aime, needs_source=True),
+    "gpqa": TaskRow(load_gpqa, needs_source=True),
+    "mmlu": TaskRow(load_mmlu, needs_source=True),
+    "mmlu-pro": TaskRow(load_mmlu_pro, needs_source=True),
+    "ceval": TaskRow(load_ceval, needs_source=True),
+    "mbpp": TaskRow(load_mbpp, needs_source=True),
+    "livecodebench": TaskRow(load_livecodebench, needs_source=True),
+    # A judge compares answers to these with another model's: aha.evaluation.judging.
+    "alpaca-eval": TaskRow(load_alpaca, needs_source=True),
+    "arena-hard": TaskRow(load_arena, needs_source=True),
 }
 EMBEDDED = tuple(name for name, row in TASKS.items() if not (row.needs_source or row.needs_library))
 

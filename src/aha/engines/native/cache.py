@@ -60,6 +60,21 @@ class SlotCache:
         self._columns = torch.arange(max(places, longest), device=self.device)
         self._slots = torch.arange(slots, device=self.device)
 
+    def resize(self, slots: int, places: int, keeping: int) -> None:
+        """Have `slots` rows of `places` in the store, with what the first `keeping` of its rows hold."""
+        resized: dict[int, Pair] = {}
+        for layer in list(self.store):
+            keys, values = self.store.pop(layer)  # a layer is freed before the next is made
+            kept = min(places, values.shape[2])
+            new_keys = keys.new_zeros(slots, *keys.shape[1:3], places)
+            new_values = values.new_zeros(slots, values.shape[1], places, values.shape[3])
+            new_keys[:keeping, :, :, :kept] = keys[:keeping, :, :, :kept]
+            new_values[:keeping, :, :kept] = values[:keeping, :, :kept]
+            resized[layer] = new_keys, new_values
+        self.store = resized
+        self._columns = torch.arange(places, device=self.device)
+        self._slots = torch.arange(slots, device=self.device)
+
     def write_own(self, kept: dict[int, Pair], tokens: slice, slots: Tensor) -> None:
         """Copy a prompt, `tokens` of a prefill, to the first places of `slots`."""
         _write(self.store, kept, tokens, slots)

@@ -23,6 +23,7 @@ from aha.errors import UserError
 from aha.models.decoder import Frozen
 from aha.models.loading import cast_
 from aha.models.logits import capped, logits
+from aha.models.packing import rounded
 from aha.protocols import Finished
 from aha.types import Completion, Prompt, Sampling
 
@@ -107,20 +108,27 @@ class NativeEngine:
                 groups.popleft()
             if not group.shared:
                 self.cache.write_own(group.kept, group.tokens, drawing)
-            rows.draw(drawing, logits(self.model, group.first_hidden[None]).expand(count, -1))
+            rows.draw(drawing, logits(self.model, group.hidden[-1:]).expand(count, -1))
 
     def _step(self, rows: Rows) -> Tensor:
         """One token for every running row."""
         n = len(rows.owners)
-        size = n if self._whole is not None else rows.size
-        last, own, depth = rows.last[:size], rows.own[:size], rows.depth[:size]
-        self.cache.begin(own, depth, rows.width)
-        if self._whole is not None:
-            found = capped(self.model, self._whole(last, own, depth, self.cache))
-        else:
-            found = logits(self.model, self.forward(last, own + depth, self.cache))
+        size = self.computed(n)
+        found = self.next_logits(self.cache, rows.last[:size], rows.own[:size], rows.depth[:size], n, rows.width)
         rows.clock += 1
-        return rows.draw(slice(n), found[:n])
+        return rows.draw(slice(n), found)
+
+    def computed(self, n: int) -> int:
+        """Rows that a step for `n` of them computes, and needs slots for."""
+        return n if self._whole is not None else rounded(n)
+
+    def next_logits(self, cache: SlotCache, last: Tensor, own: Tensor, depth: Tensor, n: int, width: int) -> Tensor:
+        """Logits [n, V] of the next token of rows 0..n-1, whose last tokens are `last` in their own places `own`, below
+        `width`, after `depth` shared ones. The three tensors have `computed(n)` elements; those beyond n are 0."""
+        cache.begin(own, depth, width)
+        if self._whole is not None:
+            return capped(self.model, self._whole(last, own, depth, cache))
+        return logits(self.model, self.forward(last, own + depth, cache))[:n]
 
     def _finished(self, rows: Rows, sharing: list[Group | None], drawn: Sequence[Tensor]) -> Iterator[Finished]:
         """The samples that have ended; a group without samples leaves its prefix."""

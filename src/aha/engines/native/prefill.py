@@ -27,7 +27,7 @@ class Group:
     shared: bool
     kept: dict[int, Pair]  # keys and values of the prefill that it was in
     tokens: slice  # of that prefill
-    first_hidden: Tensor  # [hidden] state from which the first token is drawn
+    hidden: Tensor  # [tokens, hidden] last states of the prompt; from the last of them the first token is drawn
     waiting: deque[int]  # numbers of the samples that have no slot yet
     left: int  # samples that have not ended
     prefix: int | None = None
@@ -72,7 +72,7 @@ def prefill(forward: Forward, prompts: Sequence[Prompt], queue: deque[int], devi
     return [
         Group(
             i, prompts[i], shares(prompts[i]), recorder.kept, slice(s.start, s.start + s.length),
-            hidden[s.start + s.length - 1], deque(range(prompts[i].n)), prompts[i].n,
+            hidden[s.start : s.start + s.length], deque(range(prompts[i].n)), prompts[i].n,
         )
         for i, s in zip(chosen, segments, strict=True)
     ]  # fmt: skip

@@ -1,0 +1,383 @@
+"""The native engine for a server: requests come while others run, each with settings of its own, and may be called off.
+
+    engine = IncrementalEngine(native, slots=64, room=2**30)
+    engine.submit(request)          # a Request; from here on the engine's thread alone changes its samples
+    while engine.busy:
+        engine.step()               # prefills what there is room for, then draws a token for every running row
+
+Model, kernels and the cache's layout are those of `NativeEngine`: a sample draws what `generate` would give it, alone
+or in a crowd. A request's samples begin together, in the order of requests.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aha.engines.native.cache import ROUND, SlotCache
+from aha.engines.native.controls import Controls, History, Mix, Scored, score
+from aha.engines.native.engine import NativeEngine
+from aha.engines.native.prefill import PREFILL_TOKENS, Group, prefill
+from aha.engines.native.rows import moves
+from aha.engines.native.sampler import uniforms
+from aha.errors import UserError, boundary
+from aha.models.logits import logits
+from aha.types import Failed, Prompt
+
+Reason = Literal["stop", "length", "cancelled", "failed"]
+NOTHING_LEFT = "what the request allows and forbids leaves no token to be drawn"
+SCORED = 256  # tokens of a prompt whose logits exist together
+
+
+class Guide(Protocol):
+    """What watches over one sample's tokens. Called in the engine's thread only."""
+
+    def mask(self) -> Tensor | None:
+        """The tokens that may be drawn next, [V] bool; None: all."""
+        ...
+
+    def take(self, token: int) -> bool:
+        """Note a token that was drawn; True where the sample ends with it."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Sample:
+    """One sample on its way. The engine only appends to its lists, and sets `reason` last: others may read along."""
+
+    number: int  # with the seed, it fixes the random numbers
+    guide: Guide | None = None
+    ids: list[int] = field(default_factory=list)
+    scores: list[Scored] = field(default_factory=list)  # one a token, where asked for
+    reason: Reason | None = None
+    fault: str = ""  # of one that failed
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A prompt with its samples. `prompt_scores` says how many of the likeliest tokens are wanted at each of its
+    tokens, None: nothing of it; they come in `scored`, without the first token's. With `max_tokens` 0 that is all."""
+
+    ids: tuple[int, ...]
+    seed: int
+    controls: Controls
+    samples: list[Sample]
+    prompt_scores: int | None = None
+    scored: list[Scored] = field(default_factory=list)
+    cancelled: bool = False  # set by whoever does not want it any more
+    began: float = 0.0  # of its prefill and of its first token, time.monotonic()
+    first: float = 0.0
+
+    @property
+    def places(self) -> int:
+        """Positions that each of its samples may take."""
+        return len(self.ids) + self.controls.max_tokens
+
+    @property
+    def ended(self) -> bool:
+        """True where all samples have ended."""
+        return all(sample.reason is not None for sample in self.samples)
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """A running sample."""
+
+    request: Request
+    sample: Sample
+    random: np.ndarray  # [max_tokens]
+    history: History
+    place: int  # of its last token in its slot
+
+
+class IncrementalEngine:
+    """`slots` rows at most run together, in at most `room` bytes of keys and values."""
+
+    def __init__(self, engine: NativeEngine, *, slots: int, room: int) -> None:
+        self.engine, self.slots, self.room = engine, slots, room
+        self.cache = SlotCache(engine.device)
+        self.waiting: deque[Request] = deque()
+        self._rows: list[_Row | None] = []
+        self._mix = Mix((), (), engine.device)
+        self._changed = False
+        self._vocabulary = engine.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        self._place_bytes = 0  # of one position of one row; known after the first prefill
+        self._warm_up()
+
+    @property
+    def busy(self) -> bool:
+        """True where a step would do something."""
+        return bool(self._rows or self.waiting)
+
+    @property
+    def running(self) -> int:
+        """Rows that draw."""
+        return len(self._rows)
+
+    @property
+    def usage(self) -> float:
+        """The share of `room` that the running rows have filled."""
+        return sum(row.place + 1 for row in self._rows if row is not None) * self._place_bytes / self.room
+
+    @property
+    def longest(self) -> int:
+        """Positions that a sample may take, by the model's context and by the room."""
+        return min(self.engine.context, self.room // (self.engine.computed(1) * self._place_bytes) // ROUND * ROUND)
+
+    def check(self, request: Request) -> None:
+        """Raise UserError for a request that could never run. For any thread."""
+        n, most = len(request.samples), request.controls.max_tokens
+        if not request.ids:
+            raise UserError("an empty prompt cannot be continued; give at least one token")
+        if not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
+            raise UserError(f"the prompt has tokens beyond 0 to {self._vocabulary - 1}, which are all the model has")
+        if not 0 < n <= self.slots:
+            raise UserError(f"{n} samples cannot run together in {self.slots} slots; ask for fewer, or give more slots")
+        if most < 0 or (most == 0 and request.prompt_scores is None):
+            raise UserError(f"max_tokens={most} is no number of tokens to draw; give 1 or more")
+        if request.places > self.engine.context:
+            raise UserError(
+                f"a prompt of {len(request.ids)} tokens and max_tokens={most} exceed the context of "
+                f"{self.engine.context}; lower max_tokens or shorten the prompt"
+            )
+        if not self._fits(n, request.places):
+            raise UserError(
+                f"{n} samples of {request.places} positions need more than {self.room / 2**20:.0f} MiB of keys and "
+                "values; ask for fewer or shorter ones, or give the server more room"
+            )
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. Raises UserError as `check` does."""
+        self.check(request)
+        self.waiting.append(request)
+
+    @torch.no_grad()
+    def step(self) -> list[Request]:
+        """Admit, then draw one token for every running row; returns the requests of which a sample has ended."""
+        ended = self._call_off()
+        ended += self._admit()
+        if self._changed:
+            self._tidy()
+        if self._rows:
+            ended += self._step()
+        return ended
+
+    def clear(self, fault: str) -> list[Request]:
+        """End all requests as failed, and forget all that is stored; returns them."""
+        requests = [*self.waiting, *(row.request for row in self._rows if row is not None)]
+        for request in requests:
+            _end(request, "failed", fault)
+        self.waiting.clear()
+        self._rows, self._changed = [], False
+        self.cache = SlotCache(self.engine.device)
+        self.cache.reserve(self._kept, 1, ROUND, 0, 0)
+        return requests
+
+    @torch.no_grad()
+    def _warm_up(self) -> None:
+        """One prefill: builds what is built on first use, and shows how large keys and values are."""
+        [group] = prefill(self.engine.forward, [Prompt((0, 0), 1, 0)], deque([0]), self.engine.device)
+        tensors = [tensor for pair in group.kept.values() for tensor in pair]
+        self._place_bytes = sum(t[0].numel() * t.element_size() for t in tensors)
+        self._kept = {layer: (k[:1].clone(), v[:1].clone()) for layer, (k, v) in group.kept.items()}
+        self.cache.reserve(self._kept, 1, ROUND, 0, 0)
+
+    def _call_off(self) -> list[Request]:
+        """Drop what was cancelled."""
+        gone = [request for request in self.waiting if request.cancelled]
+        for request in gone:
+            self.waiting.remove(request)
+        for number, row in enumerate(self._rows):
+            if row is not None and row.request.cancelled:
+                self._rows[number], self._changed = None, True
+                gone.append(row.request)
+        for request in gone:
+            _end(request, "cancelled")
+        return gone
+
+    def _admit(self) -> list[Request]:
+        """Prefill the next requests, as many as there is room for, and draw their first tokens."""
+        chosen: list[Request] = []
+        tokens = 0
+        while self.waiting and self._has_room(chosen, self.waiting[0]):
+            if chosen and tokens + len(self.waiting[0].ids) > PREFILL_TOKENS:
+                break
+            chosen.append(self.waiting.popleft())
+            tokens += len(chosen[-1].ids)
+            chosen[-1].began = time.monotonic()
+        if not chosen:
+            return []
+        prompts = [Prompt(request.ids, 1, request.seed) for request in chosen]
+        ended, drawing, found = [], [], []
+        queue = deque(range(len(prompts)))
+        if self._changed:
+            self._tidy()
+        self._make_room(chosen)
+        while queue:
+            for group in prefill(self.engine.forward, prompts, queue, self.engine.device):
+                request = chosen[group.index]
+                if request.prompt_scores is not None:
+                    request.scored += self._scored(group, request.prompt_scores)
+                if not request.controls.max_tokens:
+                    _end(request, "length")
+                    ended.append(request)
+                    continue
+                rows = self._begin(request, group)
+                drawing += rows
+                found.append(logits(self.engine.model, group.hidden[-1:]).expand(len(rows), -1))
+        if drawing:
+            ended += self._draw(drawing, torch.cat(found), self._mix_of(drawing))
+        return ended
+
+    def _begin(self, request: Request, group: Group) -> list[_Row]:
+        """Give a prefilled request its rows, each with a copy of the prompt."""
+        first, most = len(self._rows), request.controls.max_tokens
+        prompt = frozenset(request.ids) if request.controls.counts else frozenset()
+        rows = [
+            _Row(request, s, uniforms(request.seed, s.number, most), History(prompt, s.ids), len(request.ids) - 1)
+            for s in request.samples
+        ]
+        self._rows += rows
+        self.cache.write_own(group.kept, group.tokens, torch.arange(first, len(self._rows), device=self.engine.device))
+        self._changed = True
+        return rows
+
+    def _scored(self, group: Group, most: int) -> list[Scored]:
+        """Of each token of a prompt but the first."""
+        ids, scores = group.prompt.ids, []
+        for at in range(0, len(ids) - 1, SCORED):
+            following = ids[at + 1 : at + 1 + SCORED]
+            scores += score(logits(self.engine.model, group.hidden[at : at + len(following)]), following, most)
+        return scores
+
+    def _step(self) -> list[Request]:
+        rows = [row for row in self._rows if row is not None]
+        n = len(rows)
+        padding = [0] * (self.engine.computed(n) - n)
+        last, own = (
+            torch.tensor(numbers + padding, device=self.engine.device)
+            for numbers in ([row.sample.ids[-1] for row in rows], [row.place for row in rows])
+        )
+        width = max(row.place for row in rows) + 1
+        found = self.engine.next_logits(self.cache, last, own, torch.zeros_like(own), n, width)
+        return self._draw(rows, found, self._mix)
+
+    def _draw(self, rows: Sequence[_Row], found_NV: Tensor, mix: Mix) -> list[Request]:
+        """Draw the next token of each of `rows`; returns the requests of samples that ended."""
+        for number in mix.changing:
+            self._look_ahead(rows[number])
+        numbers = np.array([row.random[len(row.sample.ids)] for row in rows], dtype=np.float32)
+        uniform = torch.from_numpy(numbers).to(self.engine.device)
+        tokens = mix.draw(found_NV, uniform, [row.history for row in rows])
+        self._score(rows, found_NV, tokens)
+        now, ended = time.monotonic(), []
+        for row, token in zip(rows, tokens, strict=True):
+            if token >= 0:
+                row.sample.ids.append(token)
+                row.place += 1
+                row.request.first = row.request.first or now
+            reason = self._reason(row, token)
+            if reason is not None:
+                row.sample.reason = reason
+                ended.append(row.request)
+        if ended:
+            self._rows = [row if row is not None and row.sample.reason is None else None for row in self._rows]
+            self._changed = True
+        return ended
+
+    def _look_ahead(self, row: _Row) -> None:
+        """Ask a guide what may come next; one that cannot say ends its sample."""
+        guide = row.sample.guide
+        if guide is not None:
+            mask = boundary(guide.mask, "the guide")
+            row.history.mask = None if isinstance(mask, Failed) else mask
+            row.sample.fault = mask.reason if isinstance(mask, Failed) else ""
+
+    def _reason(self, row: _Row, token: int) -> Reason | None:
+        """Why a row ends with the `token` that it drew; None: it goes on."""
+        sample, controls = row.sample, row.request.controls
+        guide = sample.guide
+        if token < 0 or sample.fault:
+            sample.fault = sample.fault or NOTHING_LEFT
+            return "failed"
+        if controls.counts:
+            row.history.drawn[token] += 1
+        if token in controls.stop_ids:
+            return "stop"
+        if guide is not None:
+            last = boundary(lambda: guide.take(token), "the guide")
+            if isinstance(last, Failed):
+                sample.fault = last.reason
+                return "failed"
+            if last:
+                return "stop"
+        return "length" if len(sample.ids) >= controls.max_tokens else None
+
+    def _score(self, rows: Sequence[_Row], found_NV: Tensor, tokens: Sequence[int]) -> None:
+        """Note log-probs where they are asked for."""
+        asked = [i for i, row in enumerate(rows) if row.request.controls.logprobs is not None and tokens[i] >= 0]
+        if asked:
+            most = max(rows[i].request.controls.logprobs or 0 for i in asked)
+            found = score(found_NV[torch.tensor(asked, device=found_NV.device)], [tokens[i] for i in asked], most)
+            for i, scored in zip(asked, found, strict=True):
+                likeliest = scored.likeliest[: rows[i].request.controls.logprobs or 0]
+                rows[i].sample.scores.append(Scored(scored.logprob, likeliest))
+
+    def _tidy(self) -> None:
+        """Close the holes that rows have left, and look anew at who draws."""
+        source, to = moves([row is not None for row in self._rows])
+        places = max((self._rows[row].place for row in source), default=0) + 1  # type: ignore[union-attr]
+        self.cache.move(self.cache.store, source, to, places)
+        for old, new in zip(source, to, strict=True):
+            self._rows[new], self._rows[old] = self._rows[old], None
+        rows = [row for row in self._rows if row is not None]
+        self._rows = [*rows]
+        self.cache.group([None] * self.engine.computed(len(rows)), 0)
+        self._mix = self._mix_of(rows)
+        self._changed = False
+
+    def _mix_of(self, rows: Sequence[_Row]) -> Mix:
+        guided = [number for number, row in enumerate(rows) if row.sample.guide is not None]
+        return Mix([row.request.controls for row in rows], guided, self.engine.device)
+
+    def _has_room(self, chosen: Sequence[Request], another: Request) -> bool:
+        """True where `another` may begin beside those that run and those that are `chosen` already."""
+        requests = [*(row.request for row in self._rows if row is not None), *chosen, another]
+        n = sum(row is not None for row in self._rows) + sum(len(r.samples) for r in [*chosen, another])
+        return n <= self.slots and self._fits(n, max(request.places for request in requests))
+
+    def _fits(self, n: int, places: int) -> bool:
+        return self.engine.computed(n) * _up(places) * self._place_bytes <= self.room
+
+    def _make_room(self, chosen: Sequence[Request]) -> None:
+        """Have a store that holds the running rows and the `chosen` ones to their ends; generous where that fits."""
+        requests = [*(row.request for row in self._rows if row is not None), *chosen]
+        n = len(self._rows) + sum(len(request.samples) for request in chosen)
+        places = max(request.places for request in requests)
+        slots, room = next(iter(self.cache.store.values()))[1].shape[0::2]
+        if slots >= self.engine.computed(n) and room >= places:
+            return
+        for more_n, more_places in ((2 * n, 2 * places), (2 * n, places), (n, places)):
+            more_n, more_places = min(more_n, max(n, self.slots)), min(more_places, self.engine.context)
+            if self._fits(more_n, more_places) or (more_n, more_places) == (n, places):
+                self.cache.resize(self.engine.computed(more_n), _up(more_places), len(self._rows))
+                return
+
+
+def _up(places: int) -> int:
+    return math.ceil(places / ROUND) * ROUND
+
+
+def _end(request: Request, reason: Reason, fault: str = "") -> None:
+    for sample in request.samples:
+        if sample.reason is None:
+            sample.fault = fault
+            sample.reason = reason

@@ -1,0 +1,212 @@
+"""The ASGI application: routes, and errors in OpenAI's shape.
+
+    app = make_app(service)     # behind its keys and limits
+
+The page of a chat has a place of its own at `/`: give it as `page`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aha import __version__
+from aha.errors import UserError, nearest
+from aha.serving.answers import Answer
+from aha.serving.ask import encoded
+from aha.serving.chat import chat
+from aha.serving.completions import completions
+from aha.serving.errors import ApiError, to_json
+from aha.serving.limits import App, Guarded, Receive, Scope, Send
+from aha.serving.messages import tools_of, turns_of
+from aha.serving.responses import responses
+from aha.serving.schema import (
+    REFUSED,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    ResponsesRequest,
+    TokenizeRequest,
+)
+from aha.serving.service import Service
+
+HTML, JSON, TEXT = "text/html; charset=utf-8", "application/json", "text/plain; version=0.0.4; charset=utf-8"
+BODIES = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/responses": ResponsesRequest,
+    "/tokenize": TokenizeRequest,
+    "/detokenize": DetokenizeRequest,
+}
+HINT = "aha serves an OpenAI-compatible API under /v1; see /v1/models and /openapi.json\n"
+
+
+def make_app(service: Service, page: str = "") -> App:
+    """The application. `page` is HTML for `/`."""
+    from fastapi import FastAPI
+    from starlette.responses import Response
+
+    class Sent(Response):
+        """An `Answer`, as FastAPI takes it."""
+
+        def __init__(self, answer: Answer) -> None:
+            super().__init__()
+            self._answer = answer
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await self._answer(scope, receive, send)
+
+    def plain(value: Any, kind: str = JSON, status: int = 200) -> Response:
+        return Response(value if isinstance(value, str) else to_json(value), status, media_type=kind)
+
+    app = FastAPI(title="aha", version=__version__, docs_url=None, redoc_url=None)
+    _say_errors(app, plain)
+    _answers(app, service, Sent)
+    _facts(app, service, plain, page)
+    return Guarded(
+        app, service.keys, service.metrics, most_body=service.settings.most_body, stall_s=service.settings.stall_s
+    )
+
+
+def _answers(app: Any, service: Service, sent: Callable[[Answer], Any]) -> None:
+    """The endpoints that draw tokens."""
+    errors = {status: {"description": "an error in OpenAI's shape"} for status in (400, 401, 404, 413, 429, 500, 503)}
+
+    @app.post("/v1/chat/completions", response_model=None, responses=errors)
+    async def chat_completions(body: ChatRequest):  # type: ignore[no-untyped-def]
+        return sent(await chat(service, body))
+
+    @app.post("/v1/completions", response_model=None, responses=errors)
+    async def text_completions(body: CompletionRequest):  # type: ignore[no-untyped-def]
+        return sent(await completions(service, body))
+
+    @app.post("/v1/responses", response_model=None, responses=errors)
+    async def create_response(body: ResponsesRequest):  # type: ignore[no-untyped-def]
+        return sent(await responses(service, body))
+
+
+def _facts(app: Any, service: Service, plain: Callable[..., Any], page: str) -> None:
+    """The endpoints that only tell."""
+
+    @app.get("/", include_in_schema=False)
+    async def root():  # type: ignore[no-untyped-def]
+        return plain(page, HTML) if page else plain(HINT, TEXT)
+
+    @app.get("/v1/models", response_model=None)
+    async def models():  # type: ignore[no-untyped-def]
+        return plain({"object": "list", "data": [service.model]})
+
+    @app.get("/v1/models/{name:path}", response_model=None)
+    async def model(name: str):  # type: ignore[no-untyped-def]
+        service.known(name)
+        return plain(service.model)
+
+    @app.get("/health", response_model=None)
+    @app.get("/ping", response_model=None)
+    async def health():  # type: ignore[no-untyped-def]
+        alive = service.loop.alive
+        return plain({"status": "ok" if alive else "the engine has stopped"}, status=200 if alive else 503)
+
+    @app.get("/version", response_model=None)
+    async def version():  # type: ignore[no-untyped-def]
+        return plain({"version": __version__})
+
+    @app.get("/metrics", response_model=None)
+    async def metrics():  # type: ignore[no-untyped-def]
+        return plain(service.metrics.text(service.gauges), TEXT)
+
+    @app.post("/tokenize", response_model=None)
+    async def tokenize(body: TokenizeRequest):  # type: ignore[no-untyped-def]
+        return plain(await _tokenized(service, body))
+
+    @app.post("/detokenize", response_model=None)
+    async def detokenize(body: DetokenizeRequest):  # type: ignore[no-untyped-def]
+        service.known(body.model)
+        if body.tokens and max(body.tokens) >= service.vocabulary.size:
+            raise ApiError(400, f"token {max(body.tokens)} does not exist", param="tokens")
+        return plain({"prompt": service.vocabulary.join(body.tokens, special=True)})
+
+    @app.get("/tokenizer_info", response_model=None)
+    async def tokenizer_info():  # type: ignore[no-untyped-def]
+        return plain(_tokenizer_info(service))
+
+
+async def _tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
+    service.known(body.model)
+    if body.messages is not None:
+        prompt = service.form.prompt(
+            turns_of(body.messages), tools=tools_of(body.tools), settings=body.chat_template_kwargs,
+            generation=body.add_generation_prompt is not False,
+        )  # fmt: skip
+        ids: Sequence[int] = await encoded(service, prompt.text)
+    else:
+        ids = service.vocabulary.encode(body.prompt or "", special=body.add_special_tokens is not False)
+    found = {"count": len(ids), "max_model_len": service.context, "tokens": list(ids)}
+    if body.return_token_strs:
+        found["token_strs"] = [service.vocabulary.name(token) for token in ids]
+    return found
+
+
+def _tokenizer_info(service: Service) -> dict[str, Any]:
+    tokenizer = service.vocabulary.tokenizer
+    return {
+        "tokenizer_class": type(tokenizer).__name__, "vocab_size": service.vocabulary.size,
+        "eos_token": tokenizer.eos_token, "bos_token": tokenizer.bos_token, "pad_token": tokenizer.pad_token,
+        "chat_template": service.form.source,
+    }  # fmt: skip
+
+
+def _say_errors(app: Any, plain: Callable[..., Any]) -> None:
+    """Whatever goes wrong is told in OpenAI's shape."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    def answer(error: ApiError) -> Any:
+        found = plain(error.body, status=error.status)
+        found.headers.update(error.headers)
+        return found
+
+    async def ours(request: Any, error: Any) -> Any:
+        return answer(error)
+
+    async def users(request: Any, error: Any) -> Any:
+        return answer(ApiError(400, str(error)))
+
+    async def unreadable(request: Any, error: Any) -> Any:
+        faults = error.errors()
+        return answer(_fault(next((f for f in faults if f["type"] == "extra_forbidden"), faults[0]), request))
+
+    async def other(request: Any, error: Any) -> Any:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+        said = ApiError(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}", code=code)
+        said.headers.update(error.headers or {})
+        return answer(said)
+
+    async def bug(request: Any, error: Any) -> Any:  # the error itself goes on to the log
+        return answer(ApiError(500, "the server has failed at this request; its log says why", code="internal_error"))
+
+    app.exception_handler(Exception)(bug)
+    app.exception_handler(ApiError)(ours)
+    app.exception_handler(UserError)(users)
+    app.exception_handler(RequestValidationError)(unreadable)
+    app.exception_handler(HTTPException)(other)
+
+
+def _fault(fault: dict[str, Any], request: Any) -> ApiError:
+    """The first fault of a body, as one sentence."""
+    where = [str(part) for part in fault["loc"] if part != "body"]
+    name = ".".join(where)
+    if fault["type"] == "json_invalid":
+        return ApiError(400, f"the body is no JSON ({fault['msg']})", code="invalid_json")
+    if fault["type"] == "extra_forbidden" and len(where) == 1:
+        fields = getattr(BODIES.get(request.url.path), "model_fields", {})
+        why = f": {REFUSED[name]}" if name in REFUSED else nearest(name, fields) if fields else ""
+        return ApiError(
+            400, f"the field {name[:100]!r} is not served{why[:300]}", param=name[:100], code="unknown_field"
+        )
+    if not where and fault["type"] == "value_error":
+        return ApiError(400, fault["msg"].removeprefix("Value error, "))
+    if not where:
+        kind = request.headers.get("content-type", "")[:60]
+        return ApiError(400, f"the body is no JSON object; send one, as application/json and not as {kind!r}")
+    return ApiError(400, f"{name[:200]}: {fault['msg'].removeprefix('Value error, ')[:300]}", param=name[:100])

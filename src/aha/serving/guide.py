@@ -1,0 +1,158 @@
+"""What may come next in one sample: an end to thinking that takes too long, a grammar after the thinking, stop strings.
+
+    guide = Watch(vocabulary, thinking=True, budget=512, close_ids=(643,), matcher=grammar.matcher())
+
+Grammars are compiled and matched by llguidance (`pip install 'aha[guide]'`). A grammar holds for the answer alone:
+thinking is free.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aha.errors import UserError
+from aha.serving.reader import closings_of
+from aha.serving.vocabulary import Vocabulary
+
+CALLED = "}\n</tool_call>"  # after a call's arguments
+# Between the parts of JSON: a space, or a line end with spaces. A model that is made to write JSON may else write space
+# without end.
+SPACE = {"whitespace_pattern": "( |\n {0,16})?"}
+
+
+class Watch:
+    """A `Guide` of one sample, for the engine's thread. `thinking`: it begins inside of thinking. `ends` are the tokens
+    that end a sample."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, *, thinking: bool, budget: int | None = None, close_ids: Sequence[int] = (),
+        stops: Sequence[str] = (), matcher: Any = None, ends: Collection[int] = (), tagged: bool = False,
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
+        self._pieces, self._size = vocabulary.pieces, vocabulary.size
+        self._encode = vocabulary.encode
+        self._thinking, self._budget, self._close_ids = thinking, budget, list(close_ids)
+        self._stops = [stop.encode() for stop in stops]
+        self._closings = [mark.encode() for mark in closings_of(tagged)]
+        self._longest = max(map(len, [*self._closings, *self._stops]))
+        self._matcher, self._ends, self._device = matcher, sorted(ends), device
+        self._forced: list[int] = []
+        self._drawn = 0
+        self._tail = b""
+
+    def mask(self) -> Tensor | None:
+        """The tokens that may be drawn next."""
+        if self._thinking and not self._forced and self._budget is not None and self._drawn >= self._budget:
+            self._forced = list(self._close_ids)
+        if self._forced:
+            only = torch.zeros(self._size, dtype=torch.bool, device=self._device)
+            only[self._forced[0]] = True
+            return only
+        if self._matcher is None:
+            return None
+        if self._thinking:  # which has to end before the sample may: what the grammar asks for is still to come
+            going_on = torch.ones(self._size, dtype=torch.bool, device=self._device)
+            going_on[self._ends] = False
+            return going_on
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        mask = np.unpackbits(bits, bitorder="little", count=self._size).view(np.bool_)
+        return torch.from_numpy(mask).to(self._device)
+
+    def take(self, token: int) -> bool:
+        """True where a stop string or the grammar ends the sample."""
+        self._drawn += 1
+        if self._forced:
+            self._forced.pop(0)
+        self._tail += self._pieces[token]
+        if self._thinking:
+            parts = [self._tail.partition(mark) for mark in self._closings if mark in self._tail]
+            if not parts:
+                self._tail = self._tail[-self._longest :]
+                return False
+            self._tail = rest = parts[0][2]
+            self._thinking, self._forced = False, []
+            ids = self._encode(rest.strip().decode("utf-8", "replace"))
+            return self._follow(ids) if ids else False
+        if any(stop in self._tail for stop in self._stops):
+            return True
+        self._tail = self._tail[-self._longest :]
+        return self._follow([token])
+
+    def _follow(self, ids: Sequence[int]) -> bool:
+        if self._matcher is None:
+            return False
+        if not self._matcher.consume_tokens(list(ids)):
+            raise ValueError(f"the grammar does not go on: {self._matcher.get_error()[:200]}")
+        return bool(self._matcher.is_stopped())
+
+
+class Grammars:
+    """Compiles grammars for one tokenizer; those asked for last are kept."""
+
+    def __init__(self, vocabulary: Vocabulary, size: int, eos_ids: frozenset[int]) -> None:
+        self._vocabulary, self._size, self._eos_ids = vocabulary, size, sorted(eos_ids)
+        self._compiled = functools.lru_cache(maxsize=64)(self._compile)
+
+    def of_schema(self, schema: Mapping[str, Any] | bool) -> Any:
+        """A matcher of JSON that `schema` accepts. Raises UserError where it cannot be compiled."""
+        return self._compiled("json", json.dumps(schema)).deep_copy()
+
+    def of_regex(self, regex: str) -> Any:
+        """A matcher of text that matches `regex` as a whole."""
+        return self._compiled("regex", regex).deep_copy()
+
+    def of_lark(self, grammar: str) -> Any:
+        """A matcher of a grammar in llguidance's form of Lark."""
+        return self._compiled("lark", grammar).deep_copy()
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        llguidance = _library()
+        return llguidance.hf.from_tokenizer(self._vocabulary.tokenizer, n_vocab=self._size, eos_token=self._eos_ids)
+
+    def _compile(self, kind: str, text: str) -> Any:
+        llguidance = _library()
+        make = {
+            "json": lambda: llguidance.LLMatcher.grammar_from_json_schema(text, overrides=SPACE),
+            "regex": lambda: llguidance.LLMatcher.grammar_from_regex(text),
+            "lark": lambda: llguidance.LLMatcher.grammar_from_lark(text),
+        }
+        try:
+            matcher = llguidance.LLMatcher(self._tokenizer, make[kind](), log_level=0)
+        except ValueError as error:
+            raise UserError(f"the {kind} grammar cannot be used: {error}") from error
+        if matcher.is_error():
+            raise UserError(f"the {kind} grammar cannot be used: {_first_line(matcher.get_error())}")
+        return matcher
+
+
+def tool_grammar(tools: Sequence[Mapping[str, Any]], several: bool) -> str:
+    """Lark for one call of one of the functions `tools`, or more, in the Hermes format."""
+    lines = ['start: call ("\\n" call)*' if several else "start: call"]
+    lines.append("call: " + " | ".join(f"call{i}" for i in range(len(tools))))
+    for i, tool in enumerate(tools):
+        head = f'<tool_call>\n{{"name": {json.dumps(tool["name"])}, "arguments": '
+        lines.append(f"call{i}: {json.dumps(head)} args{i} {json.dumps(CALLED)}")
+        schema = {**(tool.get("parameters") or {"type": "object"}), "x-guidance": SPACE}
+        lines.append(f"args{i}: %json {json.dumps(schema)}")
+    return "\n".join(lines)
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")[:300]
+
+
+def _library() -> Any:
+    try:
+        import llguidance
+        import llguidance.hf
+    except ImportError as error:
+        raise UserError("constrained answers need llguidance: pip install 'aha[guide]'") from error
+    return llguidance
