@@ -208,6 +208,11 @@ def test_what_cannot_be_asked(wishes: Wishes, message: str, tmp_path: Path) -> N
     assert message in str(error.value) and not list(tmp_path.iterdir())
 
 
+def test_an_endpoint_needs_a_models_name() -> None:
+    with pytest.raises(UserError, match="does not say which model; write http://host/v1#NAME"):
+        evaluate_models(["http://host/v1"], Wishes(suite="tiny"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -143,6 +143,8 @@ class _Side:
         if not self.model.startswith(("http://", "https://")):
             return None
         url, _, name = self.model.partition("#")
+        if not name:
+            raise UserError(f"{self.model!r} does not say which model; write {url}#NAME")
         return endpoint_choice({"url": url, "model": name}, self.settings)
 
     @cached_property

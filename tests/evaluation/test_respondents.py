@@ -62,6 +62,18 @@ def test_tokens_of_thinking(tiny: TinyFactory, text: str, opened: bool, count: i
     assert thinking_tokens(dialogue, rollout, opened=opened) == count
 
 
+@pytest.mark.parametrize(("text", "count"), [("<think>ab</think>cd", 10), ("</think>x", 1), ("a</think>b</think>", 9)])
+def test_tokens_of_thinking_where_its_end_is_a_token(tiny: TinyFactory, text: str, count: int) -> None:
+    loaded = load(str(tiny("llama")))
+    pieces = text.rpartition("</think>")
+    ids = [*loaded.tokenizer.encode(pieces[0], add_special_tokens=False)]
+    loaded.tokenizer.add_special_tokens({"additional_special_tokens": ["</think>"]})
+    ids += loaded.tokenizer.encode("</think>" + pieces[2], add_special_tokens=False)
+    dialogue = Dialogue(loaded.tokenizer, "short", loaded.eos_ids)
+    rollout = Rollout(PROBLEMS[0], (), Completion(tuple(ids), (0.0,) * len(ids), "stop", 0), text, parse(text))
+    assert thinking_tokens(dialogue, rollout, opened=False) == count
+
+
 def test_a_speakers_replies_are_responses() -> None:
     replies: list[Reply | Failed] = [
         Reply("It is 4.", thinking="2 and 2", tokens=9, thinking_tokens=5), Reply("4"),

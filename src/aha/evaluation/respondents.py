@@ -73,13 +73,18 @@ def thinking_tokens(dialogue: Dialogue, rollout: Rollout, *, opened: bool) -> in
     ids = rollout.completion.ids
     if CLOSE not in rollout.text:
         return len(ids) if opened or "<think>" in rollout.text else 0
-    least, most = 0, len(ids)  # the fewest tokens that hold it are more than `least` and at most `most`
+
+    def holds(count: int) -> bool:
+        return CLOSE in str(dialogue.tokenizer.decode(list(ids[:count]), skip_special_tokens=False))
+
+    own = dialogue.tokenizer.get_vocab().get(CLOSE)  # many models have a token of it
+    place = ids.index(own) if own in ids else len(ids)
+    if place < len(ids) and not holds(place):
+        return place + 1
+    least, most = 0, place  # the fewest tokens that hold it are more than `least` and at most `most`
     while most - least > 1:
         middle = (least + most) // 2
-        if CLOSE in str(dialogue.tokenizer.decode(list(ids[:middle]), skip_special_tokens=False)):
-            most = middle
-        else:
-            least = middle
+        least, most = (least, middle) if holds(middle) else (middle, most)
     return most
 
 

@@ -123,7 +123,8 @@ def run(
         name: [[_record(store, left, (name, p.id, s)) for s in range(suite.samples)] for p in one.problems]
         for name, one in asked.items()
     }
-    found = {name: figures(name, table, suite.samples, store.settings["k"]) for name, table in tables.items()}
+    k = store.settings["k"]
+    found = {name: figures(asked[name].task.name, table, suite.samples, k) for name, table in tables.items()}
     results = {**_results(suite, model, store.settings, found, list(left.values())), "notes": dict(notes)}
     rows = (
         (problem, record)
