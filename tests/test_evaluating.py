@@ -17,6 +17,7 @@ from aha import cli
 from aha.engines import openai
 from aha.errors import UserError
 from aha.evaluating import Wishes, endpoint_choice, evaluate_models
+from aha.tasks.table import make_task
 from stub_endpoint import Said, Stub, chat
 from tiny_models import TinyFactory
 
@@ -132,6 +133,23 @@ def test_a_model_behind_an_endpoint(
         assert (figures["mean_length"], figures["mean_thinking"], figures["format_r1"]) == (20, 12, 1)
         assert call(monkeypatch, *arguments, "--endpoint", "concurrency=3") == 0  # how it is reached changes nothing
         assert len(stub.asked) == 12 and answered(capsys)["results"][0]["finished"]
+
+
+def test_a_server_may_take_answers_out_of_their_tags(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = make_task("arithmetic")
+    gold = {task.problem("test", i).messages[0].content: task.problem("test", i).reference for i in range(4)}
+    with Stub(lambda body, number: chat(gold[body["messages"][0]["content"]], reasoning_content="so")) as stub:
+        for asked in (["--task", "arithmetic"], ["--suite", f"{tiny_suite()}:sums"]):
+            assert call(monkeypatch, "eval", f"{stub.url}#m", *asked, "-n", "1", "--problems", "4", "--json") == 0
+            assert '"pass@1": 1.0' in capsys.readouterr().out
+
+
+def tiny_suite() -> Path:
+    """A file with a suite of one embedded task, judged on summaries."""
+    Path("mine.py").write_text("from aha.evaluation.suites import Suite\nsums = Suite('sums', {'arithmetic': ''}, 1)\n")
+    return Path("mine.py")
 
 
 def test_an_endpoint_that_breaks_off_is_asked_for_the_rest_alone(

@@ -11,10 +11,10 @@ from aha.types import Completion, Message, Problem, Rollout
 OPTIONS = {"A": "12", "B": "13", "C": "14", "D": "15"}
 
 
-def answer(text: str, *, choice: bool = False, prefilled: bool = False) -> str | None:
+def answer(text: str, *, choice: bool = False, prefilled: bool = False, **how: bool) -> str | None:
     problem = Problem("p", "t", (Message("user", "?"),), "", hidden={"options": OPTIONS} if choice else {})
     rollout = Rollout(problem, (), Completion((), (), "stop", 0), text, parse(text, prefilled=prefilled))
-    return judged(rollout).parsed.answer
+    return judged(rollout, **how).parsed.answer
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,16 @@ def test_letters(text: str, expected: str | None) -> None:
 
 def test_other_questions_need_a_box() -> None:
     assert answer("Answer: 13") is None and answer("Answer: 13", choice=True) == "13"
+
+
+def test_an_answer_out_of_its_tags() -> None:
+    for text, found in (
+        ("<think>3*4</think> 12\n", "12"), ("12", "12"), ("<think>3*4", None), ("<think>3*4</think>", None),
+        (r"<think>a</think>so \boxed{12}", "12"), (r"<think>a</think>so \boxed{12", None),
+    ):  # fmt: skip
+        assert answer(text, bare=True) == found and answer(text, bare=True, whole=True) == found
+    assert answer("<think>3*4</think> 12") is None
+
+
+def test_of_the_whole_response_the_last_answer_counts() -> None:
+    assert answer(r"<think>\boxed{3}</think>done", whole=True) == "3"

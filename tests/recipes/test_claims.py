@@ -20,6 +20,9 @@ from tiny_models import TinyFactory
 def folder(tiny: TinyFactory, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("claims")
     recipe = shrunk(claims(), str(tiny("qwen3", max_position_embeddings=512)), seeds=(0, 1))
+    evaluated = recipe.stages["evaluated"]
+    thirds = evaluated.model_copy(update={"tasks": dict.fromkeys(evaluated.tasks, 3)})  # type: ignore[union-attr]
+    recipe = recipe.model_copy(update={"stages": {**recipe.stages, "evaluated": thirds}})
     run_recipe(recipe, out, Console(quiet=True))
     return out
 

@@ -24,11 +24,15 @@ Wanted = frozenset[tuple[str, int]]  # a problem's id and the number of a sample
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A response with its lengths in tokens, None where nobody counted them. `thinking` is a part of `tokens`."""
+    """A response with its lengths in tokens, None where nobody counted them; `thinking` is a part of `tokens`.
+
+    `bare`: its answer may have been taken out of its tags, as servers do.
+    """
 
     rollout: Rollout
     tokens: int | None
     thinking: int | None
+    bare: bool = False
 
 
 Read = Callable[[], Taken | Failed]  # turns tokens into text, beside sampling
@@ -109,4 +113,4 @@ def _of_reply(problem: Problem, reply: Reply | Failed) -> Taken | Failed:
         cut_off = reply.stop_reason == "length" and not text
         text = f"<think>{reply.thinking}" + ("" if cut_off else f"{CLOSE}{text}")
     rollout = Rollout(problem, (), Completion((), (), reply.stop_reason, 0), text, parse(text))
-    return Taken(rollout, reply.tokens, reply.thinking_tokens)
+    return Taken(rollout, reply.tokens, reply.thinking_tokens, bare=True)

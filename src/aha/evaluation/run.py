@@ -211,7 +211,8 @@ class _Grader:
         if isinstance(taken, Failed):
             self._keep(unanswered(self.name, problem, sample, taken.reason))
             return
-        rollout = taken.rollout if self.suite.whole else judged(taken.rollout)
+        unasked = taken.bare and not self.suite.instruction  # where a form was asked for, an answer has it
+        rollout = judged(taken.rollout, whole=self.suite.whole, bare=unasked)
         marks = self.task.marks(problem, rollout.text) if isinstance(self.task, Marks) else {}
         self._store(taken, rollout, verdict(self.task, rollout, WEIGHTS), sample, marks)
 

@@ -19,9 +19,16 @@ _STATED = re.compile(r"(?:\banswer\b|答案(?:是|为)?)[*_\s]{0,8}[:：][*_\s]{
 _MARKS = ("\\boxed", "\\fbox", "<answer>")
 
 
-def judged(rollout: Rollout) -> Rollout:
-    """`rollout` with the answer that its summary states, whatever its thinking holds."""
-    return replace(rollout, parsed=replace(rollout.parsed, answer=stated(rollout)))
+def judged(rollout: Rollout, *, whole: bool = False, bare: bool = False) -> Rollout:
+    """`rollout` with the answer that its summary states, whatever its thinking holds; with `whole` that of all of it.
+
+    With `bare` a summary without box or tags is the answer: servers take R1-Zero's answers out of their tags.
+    """
+    answer = rollout.parsed.answer if whole else stated(rollout)
+    if answer is None and bare and final_text(rollout) is not None:
+        summary = rollout.text.rpartition("</think>")[2]
+        answer = summary.strip() or None if not any(mark in summary for mark in _MARKS) else None
+    return replace(rollout, parsed=replace(rollout.parsed, answer=answer))
 
 
 def stated(rollout: Rollout) -> str | None:
