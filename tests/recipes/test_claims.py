@@ -37,14 +37,15 @@ def test_each_seed_is_a_run_of_its_own(folder: Path) -> None:
 def test_every_claim_is_measured_on_every_seed(folder: Path) -> None:
     for claim in CLAIMS:
         found = outcome(claim, seeds_in(folder))
-        # A random model thinks in no language at all.
-        assert all(what.startswith("language of") for what in found.missing.values()), (claim.name, found.missing)
-        assert found.missing or found.verdict.startswith(("shown", "mixed", "not shown"))
+        # A random model thinks in no language, and turns back nowhere.
+        for what in found.missing.values():
+            assert what.startswith(("language of", "a reflection_words of the base")), (claim.name, what)
+        assert found.missing or found.verdict == "not shown (0 of 2 seeds)", (claim.name, found.numbers)
 
 
 def test_a_random_model_shows_nothing_and_the_page_says_so(folder: Path) -> None:
     page = (folder / "claims.md").read_text()
-    assert "**not shown (0 of 2 seeds)**" in page and "claims.png" in page
+    assert "**not shown (0 of 2 seeds)**" in page and "**shown" not in page and "claims.png" in page
     assert (folder / "claims.png").read_bytes().startswith(b"\x89PNG")
     for number, claim in enumerate(CLAIMS, 1):
         assert f"## {number}. {claim.name}" in page

@@ -86,7 +86,7 @@ def process(*options: str, **environment: str) -> Iterator[tuple[subprocess.Pope
             assert running.stdout is not None
             said = ""
             until = time.monotonic() + SECONDS
-            while "serving tiny at" not in said:
+            while not said.endswith("\n") or "serving " not in said:
                 assert time.monotonic() < until and running.poll() is None, said
                 if select.select([running.stdout], [], [], 1.0)[0]:
                     said += running.stdout.readline()

@@ -20,7 +20,7 @@ SECONDS, CLIENTS = float(os.environ.get("AHA_STORM_S", "60")), 200
 KINDS = ["good"] * 12 + ["hangs up", "hangs up", "stalls", "sends garbage", "never asks"]
 GARBAGE = [
     b"\x00\xff" * 50,
-    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET / HTTP/x\r\n\r\n",
     b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: x\r\n\r\n",
 ]
 

@@ -7,18 +7,20 @@ The page of a chat has a place of its own at `/`: give it as `page`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aha import __version__
 from aha.errors import UserError, nearest
 from aha.serving.answers import Answer
-from aha.serving.ask import encoded
+from aha.serving.ask import beside
 from aha.serving.chat import chat
 from aha.serving.completions import completions
 from aha.serving.errors import ApiError, to_json
 from aha.serving.limits import App, Guarded, Receive, Scope, Send
 from aha.serving.messages import tools_of, turns_of
+from aha.serving.prompt import tokens_of
 from aha.serving.responses import responses
 from aha.serving.schema import (
     REFUSED,
@@ -138,10 +140,11 @@ async def _tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
             turns_of(body.messages), tools=tools_of(body.tools), settings=body.chat_template_kwargs,
             generation=body.add_generation_prompt is not False,
         )  # fmt: skip
-        ids: Sequence[int] = await encoded(service, prompt.text)
+        ids = await beside(len(prompt.text), partial(tokens_of, service.form, prompt.text))
     else:
-        ids = service.vocabulary.encode(body.prompt or "", special=body.add_special_tokens is not False)
-    found = {"count": len(ids), "max_model_len": service.context, "tokens": list(ids)}
+        text, special = body.prompt or "", body.add_special_tokens is not False
+        ids = await beside(len(text), partial(service.vocabulary.encode, text, special=special))
+    found = {"count": len(ids), "max_model_len": service.context, "tokens": ids}
     if body.return_token_strs:
         found["token_strs"] = [service.vocabulary.name(token) for token in ids]
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from aha.engines.native.incremental import Guide
 from aha.serving.calls import HERMES
@@ -20,7 +21,9 @@ from aha.serving.schema import ChatRequest
 from aha.serving.service import Service
 from aha.serving.thinking import budget_of, thinks
 
-INLINE = 20_000  # characters of a prompt, beyond which its tokens are made beside the event loop
+INLINE = 20_000  # characters of a prompt, from which on it is made beside the event loop
+TURN = 50  # characters that a turn counts for beside its own
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ async def ask(service: Service, body: ChatRequest) -> Asked:
         raise invalid("top_logprobs needs logprobs to be true", "top_logprobs")
     turns = turns_of(body.messages)
     tools = [] if body.tool_choice == "none" else tools_of(body.tools)
-    prompt = _prompt(service, body, turns, tools)
-    ids = await encoded(service, prompt.text)
+    size = sum(len(turn["content"]) + TURN for turn in turns)
+    prompt, ids = await beside(size, lambda: _prompted(service, body, turns, tools))
     constraint = await constraint_of(service.grammars, body, tools)
     plan = _plan(service, body, ids, prompt, constraint, tools=bool(tools))
     shown = body.include_reasoning is not False and not (body.reasoning is not None and body.reasoning.exclude)
@@ -50,22 +53,24 @@ async def ask(service: Service, body: ChatRequest) -> Asked:
     return Asked(body, turns, plan, names)
 
 
-async def encoded(service: Service, text: str) -> tuple[int, ...]:
-    """A rendered prompt's ids."""
-    make = partial(tokens_of, service.form, text)
-    return tuple(make() if len(text) < INLINE else await asyncio.to_thread(make))
+async def beside(size: int, make: Callable[[], T]) -> T:
+    """What `make` makes of `size` characters: of many, beside the event loop."""
+    return make() if size < INLINE else await asyncio.to_thread(make)
 
 
-def _prompt(service: Service, body: ChatRequest, turns: list[Turn], tools: list[dict[str, Any]]) -> Prompted:
+def _prompted(
+    service: Service, body: ChatRequest, turns: list[Turn], tools: list[dict[str, Any]]
+) -> tuple[Prompted, tuple[int, ...]]:
     continued = bool(body.continue_final_message or body.messages[-1].prefix)
     if continued and turns[-1]["role"] != "assistant":
         raise invalid("only an assistant's message can be continued; put one last", "continue_final_message")
     given = body.chat_template_kwargs or {}
-    return service.form.prompt(
+    prompt = service.form.prompt(
         turns, tools=tools, thinking=thinks(body), continued=continued,
         settings={name: value for name, value in given.items() if name not in SWITCHES},
         generation=body.add_generation_prompt is not False,
     )  # fmt: skip
+    return prompt, tuple(tokens_of(service.form, prompt.text))
 
 
 def _plan(

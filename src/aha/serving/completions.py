@@ -12,7 +12,7 @@ from typing import Any
 
 from aha.engines.native.controls import Scored
 from aha.serving.answers import DONE, KEEP_ALIVE, Answer, Events, Json, data
-from aha.serving.ask import watch
+from aha.serving.ask import beside, watch
 from aha.serving.constrain import compile_, format_compiler
 from aha.serving.errors import invalid
 from aha.serving.plan import Plan, controls_of, room_for, seeded
@@ -56,7 +56,9 @@ async def _plans(service: Service, body: CompletionRequest) -> list[Plan]:
     limit = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
     if not limit and not body.echo:
         raise invalid("max_tokens is 0, which only echo makes sense of", "max_tokens")
-    prompts, n = _prompts(service, body), body.n or 1
+    texts = [body.prompt] if isinstance(body.prompt, str) else [p for p in body.prompt if isinstance(p, str)]
+    size = sum(map(len, texts))
+    prompts, n = await beside(size, lambda: _prompts(service, body)), body.n or 1
     if len(prompts) * n > service.gate.slots + service.gate.queue:
         raise invalid(f"{len(prompts)} prompts x n={n} are more samples than this server ever takes on", "n")
     matcher = await compile_(format_compiler(service.grammars, body.response_format, body.structured_outputs))

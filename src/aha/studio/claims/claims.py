@@ -41,6 +41,7 @@ class Claim:
     draws: Callable[[Seed], Lines]
     x: str
     y: str
+    marks: tuple[str, ...] = ()  # at 0, 1, ... in place of numbers
 
 
 def pure_rl(run: Seed) -> Numbers:
@@ -59,7 +60,9 @@ def growth(figure: str) -> Callable[[Seed], Numbers]:
 
     def measure(run: Seed) -> Numbers:
         before, after = run.before("zero", figure), run.after("zero", figure)
-        return {"before": before, "after": after, "ratio": after / before if before else float("inf")}
+        if not before:
+            raise Missing(f"a {figure} of the base model above 0, to compare with,")
+        return {"before": before, "after": after, "ratio": after / before}
 
     return measure
 
@@ -156,14 +159,14 @@ def critic(run: Seed) -> Numbers:
     }
 
 
-def curves(metric: str, **stages_by_label: str) -> Callable[[Seed], Lines]:
+def curves(metric: str, stages_by_label: Mapping[str, str]) -> Callable[[Seed], Lines]:
     """A metric over the steps of stages."""
 
     def draw(run: Seed) -> Lines:
         lines = {}
         for label, stage in stages_by_label.items():
             steps, values = run.curve(stage, metric)
-            lines[label.replace("_", " ")] = ([float(step) for step in steps], values)
+            lines[label] = ([float(step) for step in steps], values)
         return lines
 
     return draw
@@ -227,13 +230,13 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "Length", "Responses grow by themselves.", "v1 2.2.4", "at least 1.5 times as long",
         growth("mean_length"), lambda n: n["ratio"] >= 1.5,
-        curves("response/mean_length", R1_Zero="zero"), "step", "tokens a response",
+        curves("response/mean_length", {"R1-Zero": "zero"}), "step", "tokens a response",
     ),
     Claim(
         "Reflection", "Words such as \"wait\" come by themselves.", "v1 2.2.4; v2 C.2",
         "at least twice as many a response",
         growth("reflection_words"), lambda n: n["ratio"] >= 2,
-        curves("response/reflection_words", R1_Zero="zero"), "step", "reflection words a response",
+        curves("response/reflection_words", {"R1-Zero": "zero"}), "step", "reflection words a response",
     ),
     Claim(
         "Language", "R1-Zero mixes languages; a reward for one language mends that at a small cost.",
@@ -243,7 +246,7 @@ CLAIMS: tuple[Claim, ...] = (
         lambda n: n["R1-Zero's language"] < n["R1's language"] and n["language with the reward"] >= 0.99
         and n["language without"] < n["language with the reward"]
         and n["pass@1 without"] - n["pass@1 with the reward"] <= 0.05,
-        curves("reward/language", with_the_reward="dev2", without="dev2-plain"), "step",
+        curves("reward/language", {"with the reward": "dev2", "without": "dev2-plain"}), "step",
         "words in the question's language",
     ),
     Claim(
@@ -252,12 +255,12 @@ CLAIMS: tuple[Claim, ...] = (
         cold_start,
         lambda n: n["steps from the cold start"] < n["steps from the base"]
         and n["Dev2's language"] > n["R1-Zero's language"] and n["Dev2's format"] >= n["R1-Zero's format"],
-        curves("pass@1", R1_Zero="zero", from_the_cold_start="dev2"), "step", "pass@1, all reasoning tasks",
+        curves("pass@1", {"R1-Zero": "zero", "from the cold start": "dev2"}), "step", "pass@1, all reasoning tasks",
     ),
     Claim(
         "Stages", "General requests rise through the stages to R1; reasoning dips at Dev1 and returns.", "v2 table 3",
         "requests best at R1 (within a point); reasoning lower at Dev1 than at R1-Zero, at R1 within 2 points or above",
-        stages, _rises, _by_stage, "zero, dev1, dev2, dev3, r1", "pass@1",
+        stages, _rises, _by_stage, "model", "pass@1", STAGES,
     ),
     Claim(
         "Distilling", "Teaching a small model the traces beats RL on it at equal compute.", "v1 4.1, table 6",
@@ -288,7 +291,7 @@ CLAIMS: tuple[Claim, ...] = (
         "GRPO above PPO with lambda 0.95, and at most 2 points under PPO with lambda 1",
         critic,
         lambda n: n["GRPO"] > n["PPO, lambda 0.95"] and n["GRPO"] >= n["PPO, lambda 1"] - 0.02,
-        curves("pass@1", GRPO="zero", PPO_with_lambda_1="ppo-1", PPO_with_lambda_0_95="ppo-95"), "step",
+        curves("pass@1", {"GRPO": "zero", "PPO, lambda 1": "ppo-1", "PPO, lambda 0.95": "ppo-95"}), "step",
         "pass@1, all reasoning tasks",
     ),
 )  # fmt: skip

@@ -49,6 +49,8 @@ def _panel(axes: Axes, title: str, claim: Claim, drawn: Sequence[Lines]) -> None
     axes.tick_params(labelsize=8, colors=MUTED)
     axes.grid(color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+    if claim.marks:
+        axes.set_xticks(range(len(claim.marks)), claim.marks)
     if not drawn:
         axes.text(0.5, 0.5, "not measured", ha="center", va="center", color=MUTED, transform=axes.transAxes)
         return
