@@ -214,7 +214,7 @@ def test_room_is_kept_to(tiny) -> None:
             break
     assert most == 4 and [[tuple(s.ids) for s in r.samples] for r in requests] == expected
     with pytest.raises(UserError, match="MiB of keys"):
-        narrow.submit(request((1, 2), max_tokens=200))
+        narrow.submit(request((1, 2), 4, max_tokens=200))
 
 
 def test_what_cannot_run_is_said(tiny) -> None:

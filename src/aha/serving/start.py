@@ -40,6 +40,7 @@ from aha.serving.vocabulary import Vocabulary
 
 SHARE = {"cpu": 0.25, "cuda": 0.8}  # of the free memory, for keys and values
 KEEP_ALIVE_S = 30  # for which a connection may rest between two requests
+BACKLOG = 2048  # connections that wait to be taken
 SWEEP_TICKS = 10  # of uvicorn, ten a second
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -108,10 +109,15 @@ def _free(device: str) -> int:
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 takes a free one. Raises UserError."""
+    # asyncio sends small messages at once only over sockets that call themselves TCP
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        return sock
     except (OSError, OverflowError) as error:
+        sock.close()
         raise UserError(f"cannot listen at {host}:{port} ({error}); choose another --host or --port") from error
 
 
