@@ -162,12 +162,21 @@ def run_recipe(recipe: Recipe, out: Path, console: Console, begin: str = "") -> 
 
 def _run_seeds(recipe: Recipe, out: Path, console: Console, begin: str) -> dict[str, Any]:
     """The results by seed. What is written of several runs together is written after each, of those that are there."""
+    if begin:
+        raise UserError(
+            f"--from {begin!r} is for one run; take one seed's: --set seeds=[] --set seed={recipe.seeds[0]} "
+            f"--out {out / f'seed-{recipe.seeds[0]}'}"
+        )
     results = {}
     for seed in recipe.seeds:
-        single = recipe.model_copy(update={"seed": seed, "seeds": ()})
-        results[f"seed-{seed}"] = run_recipe(single, out / f"seed-{seed}", console, begin)
-        for path in claims.write(out) if recipe.name == "claims" else ():
-            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"seed {seed}", highlight=False)
+        try:
+            single = recipe.model_copy(update={"seed": seed, "seeds": ()})
+            results[f"seed-{seed}"] = run_recipe(single, out / f"seed-{seed}", console)
+        finally:
+            if recipe.name == "claims" and (out / f"seed-{seed}" / "recipe.yaml").is_file():
+                for path in claims.write(out):
+                    console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return results
 
 

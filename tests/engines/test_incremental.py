@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from aha.engines.native.controls import Controls
 from aha.engines.native.engine import NativeEngine
-from aha.engines.native.incremental import IncrementalEngine, Request, Sample
+from aha.engines.native.incremental import COMPANY, IncrementalEngine, Request, Sample
 from aha.errors import UserError
 from aha.models.loading import load
 from aha.types import Prompt, Sampling
@@ -191,6 +191,23 @@ def test_calling_off(tiny) -> None:
     assert set(map(id, engine.step())) == {id(running), id(waiting)}
     assert not engine.busy and {s.reason for s in [*running.samples, *waiting.samples]} == {"cancelled"}
     assert finish(engine, request((4, 5), 2, 2)) == finish(engine_of(tiny("qwen2")), request((4, 5), 2, 2))
+
+
+def test_prompts_wait_for_company_where_many_rows_run(tiny) -> None:
+    engine = engine_of(tiny("qwen2"), slots=3 * COMPANY)
+    endless = {"max_tokens": 100, "stop_ids": frozenset()}
+    engine.submit(request((4, 5), 2 * COMPANY, 1, **endless))
+    engine.step()
+    short, long = request((7, 8), **endless), request(tuple(range(100)) * 2, 1, max_tokens=20)
+    engine.submit(short)
+    engine.step()
+    assert engine.running == 2 * COMPANY
+    engine.step()
+    assert engine.running == 2 * COMPANY + 1, "a step for each that many rows"
+    engine.submit(long)
+    engine.submit(request(tuple(range(100)), max_tokens=20))
+    engine.step()
+    assert engine.running == 2 * COMPANY + 3, "they use a prefill well"
 
 
 def test_room_is_kept_to(tiny) -> None:

@@ -142,6 +142,13 @@ def test_positions_are_added_where_there_are_too_few(tiny) -> None:
         torch.testing.assert_close(wider.model(input_ids=ids[:, :60]).logits, plain.model(input_ids=ids[:, :60]).logits)
 
 
+def test_positions_are_not_added_where_angles_follow_from_them(tiny) -> None:
+    name = str(tiny("llama", max_position_embeddings=64, rope_parameters={"rope_type": "dynamic", "factor": 2.0}))
+    assert load(name).context == 64
+    with pytest.raises(UserError, match="its rotary embedding is dynamic, which more positions would change"):
+        load(name, positions=128)
+
+
 def test_folders_that_are_no_model(tiny, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     sentence(str(tmp_path / "empty"))

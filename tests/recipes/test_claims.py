@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from aha.commands import run_recipe
+from aha.errors import UserError
 from aha.pipeline.recipes.claims import claims
 from aha.studio.claims.claims import CLAIMS
 from aha.studio.claims.page import outcome, seeds_in, text_of
@@ -37,9 +38,9 @@ def test_each_seed_is_a_run_of_its_own(folder: Path) -> None:
 def test_every_claim_is_measured_on_every_seed(folder: Path) -> None:
     for claim in CLAIMS:
         found = outcome(claim, seeds_in(folder))
-        # A random model thinks in no language, and turns back nowhere.
+        # A random model thinks in no language, turns back nowhere, and finds every problem as hard.
         for what in found.missing.values():
-            assert what.startswith(("language of", "a reflection_words of the base")), (claim.name, what)
+            assert what.startswith(("language of", "a reflection_words of the base", "3 parts of")), (claim.name, what)
         assert found.missing or found.verdict == "not shown (0 of 2 seeds)", (claim.name, found.numbers)
 
 
@@ -49,6 +50,11 @@ def test_a_random_model_shows_nothing_and_the_page_says_so(folder: Path) -> None
     assert (folder / "claims.png").read_bytes().startswith(b"\x89PNG")
     for number, claim in enumerate(CLAIMS, 1):
         assert f"## {number}. {claim.name}" in page
+
+
+def test_from_a_stage_is_for_one_seed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--set seeds=\[\] --set seed=0 --out .*seed-0"):
+        run_recipe(claims(), tmp_path, Console(quiet=True), "dev2")
 
 
 def test_what_is_missing_is_named_and_judged_by_nobody(folder: Path, tmp_path: Path) -> None:

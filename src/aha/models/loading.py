@@ -72,6 +72,7 @@ def load(name: str, device: torch.device | str = "cpu", positions: int = 0) -> L
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
         if 0 < getattr(text := config.get_text_config(), "max_position_embeddings", 0) < positions:
+            _can_go_on(text)
             text.max_position_embeddings = positions  # rotary angles go on beyond what was trained
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -88,6 +89,14 @@ def load(name: str, device: torch.device | str = "cpu", positions: int = 0) -> L
     finally:
         transformers_logging.set_verbosity(verbosity)
     return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _context(model))
+
+
+def _can_go_on(config: Any) -> None:
+    """Raise ValueError where rotary angles follow from the number of positions: more of them would change all."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    for part in (rope, *(part for part in rope.values() if isinstance(part, dict))):
+        if (kind := part.get("rope_type")) in ("dynamic", "longrope", "yarn"):
+            raise ValueError(f"its rotary embedding is {kind}, which more positions would change")
 
 
 def _reason(error: BaseException) -> str:

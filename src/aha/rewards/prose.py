@@ -14,9 +14,10 @@ from aha.types import Rollout
 
 _TAG = re.compile(r"</?[a-z]+>|<\|[^<>|]*\|>", re.IGNORECASE | re.ASCII)
 _INLINE_CODE = re.compile(r"`[^`\n]*`")
-# Python without marks: `[i+1 for i in s if i>5]`, and the names of calls, as in `max(s)` and `s.count('a')`.
+# Python without marks: `[i+1 for i in s if i>5]`, and the names of calls, as in `max(s)` and `s.count('a')`. Parts are
+# short, so that little prose can be passed off as code.
 _LOOP = re.compile(
-    r"\[(?:[!-~]{0,60}\W)?([a-z])(?:\W[!-~]{0,60})? for \1 in [!-~]{1,60}(?: if [!-~]{1,60})?\]", re.ASCII
+    r"\[(?:[!-~]{0,24}\W)?([a-z])(?:\W[!-~]{0,24})? for \1 in [!-~]{1,24}(?: if [!-~]{1,24})?\]", re.ASCII
 )
 _CALL = re.compile(
     r"(?<![A-Za-z])(?:(?:abs|all|any|dict|divmod|enumerate|filter|float|int|len|list|map|max|min|pow|print|range|"

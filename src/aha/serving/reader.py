@@ -60,6 +60,8 @@ class Reader:
         )  # `whole`: what is continued keeps its spaces
         self._calls = Calls(calls) if calls is not None else None
         self._marks = [mark.encode() for mark in (*closings, *self._stops)]
+        self._closings = len(closings)
+        self._longest = max(map(len, self._marks)) - 1
         self._tail = b""  # the last bytes, in which a mark may begin
 
     def feed(self, ids: Sequence[int]) -> list[Piece | Call]:
@@ -91,15 +93,23 @@ class Reader:
         return found
 
     def _parts(self, ids: Sequence[int]) -> Iterator[Sequence[int]]:
-        """`ids` together where no mark can be completed in them, else one by one: marks end what is counted."""
-        new = self._vocabulary.bytes_of(ids)
-        near = self._tail + new
-        self._tail = near[-max(map(len, self._marks)) :]
-        if len(ids) > 1 and any(mark in near for mark in self._marks):
-            for token in ids:
-                yield [token]
-        elif ids:
-            yield ids
+        """`ids` in parts, of which a token that completes a mark is one by itself: what is counted ends with it."""
+        while ids:
+            end = self._next_mark(self._tail + self._vocabulary.bytes_of(ids))
+            part = len(ids)
+            if end is not None:
+                part = self._vocabulary.reaching(ids, end - len(self._tail))
+                part -= part > 1  # those before come first
+            self._tail = (self._tail + self._vocabulary.bytes_of(ids[:part]))[-self._longest :]
+            yield ids[:part]
+            ids = ids[part:]
+
+    def _next_mark(self, near: bytes) -> int | None:
+        """Where the first mark ends that the bytes after the tail complete."""
+        known = len(self._tail)
+        marks = self._marks if self._thinking.state != "answer" else self._marks[self._closings :]
+        places = [(at, mark) for mark in marks if (at := near.find(mark, max(0, known - len(mark) + 1))) >= 0]
+        return min((at + len(mark) for at, mark in places), default=None)
 
     def _count(self, before: str, tokens: int) -> None:
         state = self._thinking.state

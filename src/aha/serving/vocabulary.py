@@ -53,6 +53,14 @@ class Vocabulary:
         """What is shown of `ids`."""
         return b"".join([self._shown[i] for i in ids])
 
+    def reaching(self, ids: Sequence[int], count: int) -> int:
+        """How many of `ids` it takes to show `count` bytes."""
+        for number, token in enumerate(ids):
+            count -= len(self._shown[token])
+            if count <= 0:
+                return number + 1
+        return len(ids)
+
     def name(self, token: int) -> str:
         r"""A token as text, different for different bytes: `bytes:\xe2\x82` where it is no whole character."""
         piece = self.pieces[token]

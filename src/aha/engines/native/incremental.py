@@ -33,6 +33,9 @@ from aha.models.logits import logits
 from aha.types import Failed, Prompt
 
 Reason = Literal["stop", "length", "cancelled", "failed"]
+# A prefill of one short prompt costs about as much as a step, one of several little more. So where many rows run, a
+# step for each `COMPANY` of them is made before the next prompts begin, unless as many tokens wait as use it well.
+COMPANY, ENOUGH = 16, 256
 NOTHING_LEFT = "what the request allows and forbids leaves no token to be drawn"
 SCORED = 256  # tokens of a prompt whose logits exist together
 
@@ -108,6 +111,7 @@ class IncrementalEngine:
         self._rows: list[_Row | None] = []
         self._mix = Mix((), (), engine.device)
         self._changed = False
+        self._steps = 0  # since prompts began
         self._vocabulary = engine.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
         self._place_bytes = 0  # of one position of one row; known after the first prefill
         self._warm_up()
@@ -206,6 +210,8 @@ class IncrementalEngine:
     def _admit(self) -> list[Request]:
         """Prefill the next requests, as many as there is room for, and draw their first tokens."""
         chosen: list[Request] = []
+        if self._waits_for_company():
+            return []
         tokens = 0
         while self.waiting and self._has_room(chosen, self.waiting[0]):
             if chosen and tokens + len(self.waiting[0].ids) > PREFILL_TOKENS:
@@ -215,6 +221,7 @@ class IncrementalEngine:
             chosen[-1].began = time.monotonic()
         if not chosen:
             return []
+        self._steps = 0
         prompts = [Prompt(request.ids, 1, request.seed) for request in chosen]
         ended, drawing, found = [], [], []
         queue = deque(range(len(prompts)))
@@ -236,6 +243,11 @@ class IncrementalEngine:
         if drawing:
             ended += self._draw(drawing, torch.cat(found), self._mix_of(drawing))
         return ended
+
+    def _waits_for_company(self) -> bool:
+        """True where prompts wait that are better prefilled together with others."""
+        soon = self._steps < len(self._rows) // COMPANY
+        return soon and sum(len(request.ids) for request in self.waiting) < ENOUGH
 
     def _begin(self, request: Request, group: Group) -> list[_Row]:
         """Give a prefilled request its rows, each with a copy of the prompt."""
@@ -267,6 +279,7 @@ class IncrementalEngine:
             for numbers in ([row.sample.ids[-1] for row in rows], [row.place for row in rows])
         )
         width = max(row.place for row in rows) + 1
+        self._steps += 1
         found = self.engine.next_logits(self.cache, last, own, torch.zeros_like(own), n, width)
         return self._draw(rows, found, self._mix)
 

@@ -9,6 +9,7 @@ Source: DeepSeek-R1, arXiv 2501.12948; the sections stand at each claim.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ Numbers = dict[str, float]
 Line = tuple[list[float], list[float]]  # x, y
 Lines = dict[str, Line]
 HARD = "countdown"  # where thinking longer is searching longer
+CLEAR, EVEN = 0.05, 0.02  # differences of shares that count as one, and as none
+LANGUAGE = 0.01  # a difference of the share of words in one language
+STEADY = 3  # steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,23 @@ def pure_rl(run: Seed) -> Numbers:
     }
 
 
-def growth(figure: str) -> Callable[[Seed], Numbers]:
-    """A figure of the responses before and after R1-Zero's training, which does not reward it."""
+def growth(figure: str, least: float) -> Callable[[Seed], Numbers]:
+    """A figure of the responses before and after R1-Zero's training, which does not reward it. Missing where the base
+    has less than `least` of it: what grows from next to nothing has no ratio."""
 
     def measure(run: Seed) -> Numbers:
         before, after = run.before("zero", figure), run.after("zero", figure)
-        if not before:
-            raise Missing(f"a {figure} of the base model above 0, to compare with,")
-        return {"before": before, "after": after, "ratio": after / before}
+        if before < least:
+            raise Missing(f"a {figure} of the base model of at least {least:g}, to compare with,")
+        hundreds = run.before("zero", "mean_length") / 100, run.after("zero", "mean_length") / 100
+        return {
+            "before": before,
+            "after": after,
+            "ratio": after / before,
+            "before, in 100 tokens": before / hundreds[0],
+            "after, in 100 tokens": after / hundreds[1],
+            "cut off after training": run.after("zero", "truncated"),
+        }
 
     return measure
 
@@ -80,22 +93,25 @@ def language(run: Seed) -> Numbers:
 
 
 def cold_start(run: Seed) -> Numbers:
-    """Steps until R1-Zero's last level, from the base and from the cold start; and how the two read."""
-    level = mean(run.curve("zero", "pass@1")[1][-3:])
+    """Steps until R1-Zero's last level, from the base and from the cold start, by the same rewards; how both read."""
+    level = mean(run.curve("zero", "pass@1")[1][-STEADY:])
     return {
         "R1-Zero's level": level,
-        "steps from the base": _steps_to(run, "zero", level),
-        "steps from the cold start": _steps_to(run, "dev2", level),
-        "R1-Zero's language": run.reasoning("zero", "language"),
-        "Dev2's language": run.reasoning("dev2", "language"),
-        "R1-Zero's format": run.reasoning("zero", "format"),
-        "Dev2's format": run.reasoning("dev2", "format"),
+        "steps from the base": _steps_to(run, "zero", level - EVEN),
+        "steps from the cold start": _steps_to(run, "dev2-plain", level - EVEN),
+        "language from the base": run.reasoning("zero", "language"),
+        "language from the cold start": run.reasoning("dev2-plain", "language"),
+        "format from the base": run.reasoning("zero", "format"),
+        "format from the cold start": run.reasoning("dev2-plain", "format"),
     }
 
 
 def _steps_to(run: Seed, stage: str, level: float) -> float:
+    """The first of `STEADY` steps in a row that have at least `level`."""
     steps, values = run.curve(stage, "pass@1")
-    return float(next((step for step, value in zip(steps, values, strict=True) if value >= level), float("inf")))
+    high = [value >= level for value in values]
+    found = (step for i, step in enumerate(steps) if i + STEADY <= len(high) and all(high[i : i + STEADY]))
+    return float(next(found, float("inf")))
 
 
 def stages(run: Seed) -> Numbers:
@@ -110,26 +126,29 @@ STAGES = ("zero", "dev1", "dev2", "dev3", "r1")
 
 
 def distilled(run: Seed) -> Numbers:
-    """The small model taught, and by RL alone; seconds of training and of sampling the traces."""
+    """The small model taught, and by RL alone; with the seconds of both, those of sampling the traces among them."""
     return {
         "distilled": run.reasoning("distilled"),
         "RL alone": run.reasoning("small-zero"),
         "seconds of distilling": run.seconds("distilled"),
+        "seconds of sampling the traces": sum(run.stage("traces").series("time/step_s")[1]),
         "seconds of RL": run.seconds("small-zero"),
     }
 
 
 def hacked(run: Seed) -> Numbers:
-    """A preference reward alone, for many steps: the reward, and the truth that it stands for."""
-    _, reward = run.curve("overdone", "reward/helpful")
-    _, truth = run.curve("overdone", "reward/accuracy")
+    """A preference reward alone, for many steps: the reward, and the truth that it stands for, on test problems."""
+    reward = run.stage("overdone").series("reward/helpful")[1]
+    if len(reward) < 2:
+        raise Missing("reward/helpful of overdone")
+    few = max(1, len(reward) // 6)
     return {
-        "reward at first": reward[2] if len(reward) > 2 else reward[0],
-        "reward at last": reward[-1],
-        "truth at its best": max(truth),
-        "truth at last": truth[-1],
+        "reward of the first sixth": mean(reward[:few]),
+        "reward of the last sixth": mean(reward[-few:]),
         "quality before": run.before("overdone", "mark/quality"),
         "quality after": run.after("overdone", "mark/quality"),
+        "tokens before": run.before("overdone", "mean_length"),
+        "tokens after": run.after("overdone", "mean_length"),
     }
 
 
@@ -151,6 +170,7 @@ def thinking(run: Seed) -> Numbers:
 def critic(run: Seed) -> Numbers:
     """GRPO and PPO with a critic, from the same base, on as many samples."""
     return {
+        "base": run.before("zero", "pass@1"),
         "GRPO": run.after("zero", "pass@1"),
         "PPO, lambda 1": run.after("ppo-1", "pass@1"),
         "PPO, lambda 0.95": run.after("ppo-95", "pass@1"),
@@ -192,10 +212,9 @@ def _by_time(run: Seed) -> Lines:
 
 
 def _hacking(run: Seed) -> Lines:
-    return {
-        "reward of the model": _line(run, "overdone", "reward/helpful"),
-        "truth, by the rules": _line(run, "overdone", "reward/accuracy"),
-    }
+    reward = _line(run, "overdone", "reward/helpful")
+    quality = [run.before("overdone", "mark/quality"), run.after("overdone", "mark/quality")]
+    return {"reward of the model": reward, "quality of test answers": ([0.0, reward[0][-1]], quality)}
 
 
 def _line(run: Seed, stage: str, metric: str) -> Line:
@@ -211,10 +230,21 @@ def _by_budget(run: Seed) -> Lines:
 
 
 def _rises(n: Mapping[str, float]) -> bool:
-    dips = n["reasoning, dev1"] < n["reasoning, zero"]
-    returns = n["reasoning, r1"] >= n["reasoning, zero"] - 0.02
-    general = n["requests, r1"] >= max(n[f"requests, {model}"] for model in STAGES) - 0.01
-    return dips and returns and general and n["requests, r1"] > n["requests, zero"]
+    requests = [n[f"requests, {model}"] for model in STAGES]
+    rises = all(b >= a - EVEN for a, b in itertools.pairwise(requests)) and requests[-1] >= requests[0] + CLEAR
+    dips = n["reasoning, dev1"] <= n["reasoning, zero"] - CLEAR
+    return rises and dips and n["reasoning, r1"] >= n["reasoning, zero"] - EVEN
+
+
+def _critic(n: Mapping[str, float]) -> bool:
+    learns = n["PPO, lambda 1"] >= n["base"] + CLEAR and n["PPO, lambda 1"] >= n["PPO, lambda 0.95"] + CLEAR
+    return learns and n["GRPO"] >= n["PPO, lambda 1"] - EVEN
+
+
+def _one_language(n: Mapping[str, float]) -> bool:
+    mixes = n["R1-Zero's language"] <= n["R1's language"] - LANGUAGE
+    mends = n["language with the reward"] >= max(0.99, n["language without"] + LANGUAGE)
+    return mixes and mends and n["pass@1 without"] - n["pass@1 with the reward"] <= CLEAR
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -229,68 +259,74 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "Length", "Responses grow by themselves.", "v1 2.2.4", "at least 1.5 times as long",
-        growth("mean_length"), lambda n: n["ratio"] >= 1.5,
+        growth("mean_length", 1.0), lambda n: n["ratio"] >= 1.5,
         curves("response/mean_length", {"R1-Zero": "zero"}), "step", "tokens a response",
     ),
     Claim(
         "Reflection", "Words such as \"wait\" come by themselves.", "v1 2.2.4; v2 C.2",
-        "at least twice as many a response",
-        growth("reflection_words"), lambda n: n["ratio"] >= 2,
+        "at least twice as many a response, and not fewer in as many tokens",
+        growth("reflection_words", 0.05),
+        lambda n: n["ratio"] >= 2 and n["after, in 100 tokens"] >= n["before, in 100 tokens"],
         curves("response/reflection_words", {"R1-Zero": "zero"}), "step", "reflection words a response",
     ),
     Claim(
         "Language", "R1-Zero mixes languages; a reward for one language mends that at a small cost.",
         "v1 2.3.2; v2 B.6",
-        "R1-Zero below R1; 99 % with the reward, less without; at most 5 points of pass@1 for it",
-        language,
-        lambda n: n["R1-Zero's language"] < n["R1's language"] and n["language with the reward"] >= 0.99
-        and n["language without"] < n["language with the reward"]
-        and n["pass@1 without"] - n["pass@1 with the reward"] <= 0.05,
+        "R1-Zero at least a point below R1; 99 % with the reward, at least a point less without; at most 5 points of "
+        "pass@1 for it",
+        language, _one_language,
         curves("reward/language", {"with the reward": "dev2", "without": "dev2-plain"}), "step",
         "words in the question's language",
     ),
     Claim(
         "Cold start", "A cold start reaches R1-Zero's score in fewer steps, and is readable.", "v1 2.3.1",
-        "fewer steps to R1-Zero's last level; language and format above R1-Zero's",
+        "fewer steps to within 2 points of R1-Zero's last level, by the same rewards; language and format above "
+        "R1-Zero's. The cold start itself is made of R1-Zero's outputs, whose steps are not counted",
         cold_start,
         lambda n: n["steps from the cold start"] < n["steps from the base"]
-        and n["Dev2's language"] > n["R1-Zero's language"] and n["Dev2's format"] >= n["R1-Zero's format"],
-        curves("pass@1", {"R1-Zero": "zero", "from the cold start": "dev2"}), "step", "pass@1, all reasoning tasks",
+        and n["language from the cold start"] > n["language from the base"]
+        and n["format from the cold start"] >= n["format from the base"],
+        curves("pass@1", {"R1-Zero": "zero", "from the cold start": "dev2-plain"}), "step",
+        "pass@1, all reasoning tasks",
     ),
     Claim(
         "Stages", "General requests rise through the stages to R1; reasoning dips at Dev1 and returns.", "v2 table 3",
-        "requests best at R1 (within a point); reasoning lower at Dev1 than at R1-Zero, at R1 within 2 points or above",
+        "requests fall at no stage by more than 2 points, and R1 is 5 above R1-Zero; reasoning at least 5 points lower "
+        "at Dev1 than at R1-Zero, at R1 within 2 points or above",
         stages, _rises, _by_stage, "model", "pass@1", STAGES,
     ),
     Claim(
         "Distilling", "Teaching a small model the traces beats RL on it at equal compute.", "v1 4.1, table 6",
-        "distilled above RL alone, in no more seconds of training (the traces were made for R1 anyway)",
+        "distilled at least 5 points above RL alone, in no more seconds, those of sampling the traces among them",
         distilled,
-        lambda n: n["distilled"] > n["RL alone"] and n["seconds of distilling"] <= n["seconds of RL"],
+        lambda n: n["distilled"] >= n["RL alone"] + CLEAR
+        and n["seconds of distilling"] + n["seconds of sampling the traces"] <= n["seconds of RL"],
         _by_time, "seconds of training", "pass@1 in training; distilled: of tests",
     ),
     Claim(
         "Reward hacking", "A preference reward for too long is hacked: reward up, truth down.",
         "v2 B.5, figure 6: the reward rises while the score of programs falls",
-        "reward higher at the end, truth at least 5 points under its best",
+        "reward at least 5 points higher at the end than at first, quality of test answers at least 5 points lower",
         hacked,
-        lambda n: n["reward at last"] > n["reward at first"] and n["truth at last"] <= n["truth at its best"] - 0.05,
-        _hacking, "step", "mean of all responses",
+        lambda n: n["reward of the last sixth"] >= n["reward of the first sixth"] + CLEAR
+        and n["quality after"] <= n["quality before"] - CLEAR,
+        _hacking, "step", "mean of helpful requests",
     ),
     Claim(
         "Thinking", "More tokens go to harder problems, and more tokens solve more.",
         "v2 E.4: under 7,000 tokens on easy problems, over 18,000 on the hardest",
-        "the hardest third at least 1.2 times the easiest; each larger budget right more often",
+        "the hardest third at least 1.2 times the easiest, in responses that end; each larger budget 5 points more",
         thinking,
         lambda n: n["tokens, hardest third"] >= 1.2 * n["tokens, easiest third"]
-        and n["pass@1 within 50 tokens"] < n["pass@1 within 100 tokens"] < n["pass@1 within all"],
+        and n["pass@1 within 50 tokens"] + CLEAR <= n["pass@1 within 100 tokens"] <= n["pass@1 within all"] - CLEAR,
         _by_budget, "tokens allowed", "pass@1 on countdown",
     ),
     Claim(
         "GRPO and PPO", "GRPO does as well as PPO with a critic, which needs its lambda tuned.", "v2 A.3, figure 4",
-        "GRPO above PPO with lambda 0.95, and at most 2 points under PPO with lambda 1",
+        "PPO with lambda 1 at least 5 points above the base and PPO with lambda 0.95; GRPO at most 2 points under it. "
+        "PPO has its KL in the reward, and was seen before on countdown alone (docs/algorithms.md)",
         critic,
-        lambda n: n["GRPO"] > n["PPO, lambda 0.95"] and n["GRPO"] >= n["PPO, lambda 1"] - 0.02,
+        _critic,
         curves("pass@1", {"GRPO": "zero", "PPO, lambda 1": "ppo-1", "PPO, lambda 0.95": "ppo-95"}), "step",
         "pass@1, all reasoning tasks",
     ),

@@ -2,8 +2,8 @@
 
     write(Path("runs/claims"))     # runs/claims/claims.md and claims.png, from the runs of its seeds
 
-A verdict is "shown" where it holds in every seed, "not shown" where in none, "mixed" otherwise, and "not measured"
-where a run has not come so far.
+A verdict is "shown" where it holds in every seed, "not shown" where in none, "mixed" otherwise. While a seed has not
+come so far, or its base has nothing to compare with, it is "not measured".
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """In words, with the seeds counted."""
+        """In words, with the seeds counted. Nothing is shown while a seed has not been measured."""
         if not self.numbers:
             return "not measured"
+        if self.missing:
+            seeds = len(self.numbers) + len(self.missing)
+            return f"not measured in all seeds ({self.holds} of {seeds} hold)"
         word = {0: "not shown", len(self.numbers): "shown"}.get(self.holds, "mixed")
         return f"{word} ({self.holds} of {len(self.numbers)} seeds)"
 
@@ -55,7 +58,8 @@ def outcome(claim: Claim, seeds: Sequence[Seed]) -> Outcome:
 
 def seeds_in(folder: Path) -> list[Seed]:
     """The runs of a study, a folder a seed. Raises UserError where there is none."""
-    found = [Seed.read(path) for path in sorted(folder.glob("seed-*")) if (path / "recipe.yaml").is_file()]
+    runs = {int(p.name[5:]): p for p in folder.glob("seed-*") if p.name[5:].isdigit() and (p / "recipe.yaml").is_file()}
+    found = [Seed.read(path) for _, path in sorted(runs.items())]
     if not found:
         raise UserError(f"{str(folder)!r} holds no runs of seeds (seed-0, ...); give a folder of `aha run claims`")
     return found
@@ -82,7 +86,8 @@ def text_of(outcomes: Sequence[Outcome], seeds: Sequence[Seed], image: str) -> s
         "# The paper's claims, measured",
         "",
         f"Written by `aha run claims`: model `{model}`, {len(seeds)} seeds; {made}. What has to hold was fixed",
-        "before the runs and is the same for every seed; what did not come out is reported as it came out.",
+        "before the runs and is the same for every seed; what did not come out is reported as it came out. Seeds differ",
+        "in what is sampled, in training and in tests; base model and test problems are the same.",
         "",
         "| | claim | verdict |",
         "|---|---|---|",
@@ -118,8 +123,8 @@ def number(value: float) -> str:
     >>> number(0.8512), number(128.4), number(3.0), number(float("inf"))
     ('0.851', '128', '3', 'never')
     """
-    if math.isinf(value):
-        return "never"
+    if not math.isfinite(value):
+        return "never" if math.isinf(value) else "unknown"
     if value == round(value) and abs(value) < 1000:
         return f"{value:.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"

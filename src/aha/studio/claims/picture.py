@@ -71,6 +71,8 @@ def mean_of(lines: Sequence[Line]) -> Line:
     """
     if all(x == lines[0][0] for x, _ in lines):
         shared = lines[0][0]
+    elif max(x[0] for x, _ in lines) >= min(x[-1] for x, _ in lines):
+        return [], []  # they cover no stretch together
     else:
         shared = np.linspace(max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines), POINTS).tolist()
     return shared, np.mean([np.interp(shared, x, y) for x, y in lines], axis=0).tolist()

@@ -36,6 +36,7 @@ class Sampled:
     problem: str
     tokens: int
     right: bool
+    ended: bool = True  # not cut off at the limit
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Seed:
     @functools.cached_property
     def _table(self) -> dict[str, dict[str, Mapping[str, Any]]]:
         file = self.stage(EVALUATED).path / "table.json"
+        if not file.is_file():
+            raise Missing(f"{file.name} of {self.name}")
         return dict(json.loads(file.read_text(encoding="utf-8")))
 
     def share(self, model: str, task: str, figure: str) -> float:
@@ -96,8 +99,13 @@ class Seed:
         if (model, task) not in places:
             raise Missing(f"{model} on {task} was not evaluated by {self.name}")
         file = self.stage(EVALUATED).path / "rollouts" / f"step-{places.index((model, task)) + 1:06d}.parquet"
-        rows = pq.read_table(file, columns=["problem", "ids", "verdicts"]).to_pylist()
-        return [Sampled(row["problem"], len(row["ids"]), _right(row["verdicts"])) for row in rows]
+        if not file.is_file():
+            raise Missing(f"{file.name} of {self.name}")
+        rows = pq.read_table(file, columns=["problem", "ids", "verdicts", "stop_reason"]).to_pylist()
+        return [
+            Sampled(row["problem"], len(row["ids"]), _right(row["verdicts"]), row["stop_reason"] == "stop")
+            for row in rows
+        ]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -114,20 +122,21 @@ def solved(samples: Sequence[Sampled]) -> dict[str, float]:
 
 
 def tokens_by_difficulty(judge: Sequence[Sampled], samples: Sequence[Sampled], parts: int = 3) -> list[float]:
-    """Mean tokens of `samples` on the easiest to the hardest part of the problems, by how often `judge` solves them.
+    """Mean tokens of those `samples` that end, on the easiest to the hardest part of the problems by how often `judge`
+    solves them. Problems that it solves equally often are of one part.
 
     >>> judge = [Sampled("a", 1, True), Sampled("b", 1, False)]
     >>> tokens_by_difficulty(judge, [Sampled("a", 10, True), Sampled("b", 30, True)], parts=2)
     [10.0, 30.0]
     """
     rate = solved(judge)
-    order = sorted(rate, key=lambda problem: (-rate[problem], problem))
-    place = {problem: number * parts // len(order) for number, problem in enumerate(order)}
+    rates = sorted(rate.values(), reverse=True)
     tokens: list[list[int]] = [[] for _ in range(parts)]
     for sample in samples:
-        tokens[place[sample.problem]].append(sample.tokens)
+        if sample.ended:  # a search without an end says nothing of how hard it was
+            tokens[rates.index(rate[sample.problem]) * parts // len(rates)].append(sample.tokens)
     if not all(tokens):
-        raise Missing(f"{len(order)} problems are too few for {parts} parts")
+        raise Missing(f"{parts} parts of {len(rates)} problems that differ in how often they are solved")
     return [mean(part) for part in tokens]
 
 
