@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aha.evaluation.figures import figures
+from aha.evaluation.figures import figures, judged
 from aha.evaluation.records import Record
 
 
@@ -47,6 +47,20 @@ def test_lengths_are_of_what_came() -> None:
 def test_nothing_came() -> None:
     found = figures("t", [[record(0, **GONE)]], 1, 1)
     assert found["pass@1"] == 0 and found["unanswered"] == 1 and "truncated" not in found
+
+
+def test_a_sample_whose_grader_failed_is_not_right() -> None:
+    assert figures("t", [[record(0, 1.0, outcome="failed"), record(1, 1.0)]], 2, 2)["pass@1"] == 0.5
+
+
+def test_groups_without_a_name_are_no_group() -> None:
+    found = figures("t", [[record(0, 1.0, group="en")], [record(0, 0.0, "q")]], 1, 1)
+    assert found["pass@1/en"] == 1 and "pass@1/" not in found
+
+
+def test_what_nobody_judged_is_in_no_table() -> None:
+    unknown, right = [record(0, None, outcome="abstain")], [record(0, 1.0, "q")]
+    assert judged([unknown, right]) == [right] and judged([unknown]) == [unknown]
 
 
 def test_votes_and_their_ties() -> None:

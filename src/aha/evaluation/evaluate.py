@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aha.errors import UserError
-from aha.evaluation.figures import figures, grouped
+from aha.evaluation.figures import figures, grouped, judged
 from aha.evaluation.grading import Pairs, graded
 from aha.evaluation.records import Record, record_of
 from aha.models.dialogue import Dialogue
@@ -64,7 +64,7 @@ def evaluate(
     rollouts = tuple(tuple(r for r, _ in pairs) for pairs in found)
     verdicts = tuple(tuple(v for _, v in pairs) for pairs in found)
     table = [_records(task, *both) for both in zip(rollouts, verdicts, strict=True)]
-    by_task = {f"pass@1/{name}": value for name, value in grouped(table, lambda row: row[0].task).items()}
+    by_task = {f"pass@1/{name}": value for name, value in grouped(judged(table), lambda row: row[0].task).items()}
     return Evaluation({**figures(task.name, table, samples, k), **by_task}, rollouts, verdicts)
 
 

@@ -25,8 +25,7 @@ GAMES = "games"  # of marks: what a judge's comparisons count, of which `won` wa
 
 def figures(task: str, records_P_K: Table, samples: int, k: int) -> Figures:
     """All figures by name. What was not measured is absent; an error that cannot be known is None."""
-    judged = [not all(record.outcome == "abstain" for record in row) for row in records_P_K]
-    table = list(compress(records_P_K, judged)) if any(judged) else records_P_K
+    table = judged(records_P_K)
     flat = [record for row in table for record in row]
     came = [record for record in flat if record.outcome != "unanswered"]
     spoken = [record.language for record in came if record.language is not None]
@@ -42,6 +41,12 @@ def figures(task: str, records_P_K: Table, samples: int, k: int) -> Figures:
         **_by_group(table),
         **_marks(came),
     }
+
+
+def judged(records_P_K: Table) -> Table:
+    """The problems that a rule or a judge had an opinion on, which are right or wrong; all where there was none."""
+    known = [not all(record.outcome == "abstain" for record in row) for row in records_P_K]
+    return list(compress(records_P_K, known)) if any(known) else records_P_K
 
 
 def _solved(table: Table, samples: int, k: int) -> Figures:
@@ -77,7 +82,7 @@ def _by_group(table: Table) -> dict[str, float]:
     """pass@1 of each group, where there are several."""
     if any(GAMES in record.marks for row in table for record in row):
         return {}
-    return {f"pass@1/{name}": value for name, value in grouped(table, lambda row: row[0].group).items()}
+    return {f"pass@1/{name}": value for name, value in grouped(table, lambda row: row[0].group).items() if name}
 
 
 def grouped(table: Table, name_of: Callable[[Sequence[Record]], str]) -> dict[str, float]:

@@ -40,7 +40,8 @@ class Record(Look):
 
     @property
     def right(self) -> bool:
-        return self.value == 1.0
+        """A sample whose grader failed was asked and is not right, whatever the rest of it says."""
+        return self.settled and self.value == 1.0
 
 
 def record_of(

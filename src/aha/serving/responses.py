@@ -115,8 +115,7 @@ def _messages(items: list[InputItem]) -> Iterator[dict[str, Any]]:
 
 def _message(item: InputItem, kind: str) -> dict[str, Any]:
     if kind == "function_call_output":
-        output = item.output if isinstance(item.output, str) else "" if item.output is None else str(item.output)
-        return {"role": "tool", "tool_call_id": item.call_id, "content": output}
+        return {"role": "tool", "tool_call_id": item.call_id, "content": text_of(item.output)}
     if kind != "message":
         raise invalid(f"input items of type {kind[:40]!r} are not served", "input")
     return {"role": item.role or "user", "content": text_of(item.content)}

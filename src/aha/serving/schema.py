@@ -246,7 +246,7 @@ class InputItem(Loose):
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
-    output: Any = None
+    output: str | list[Part] | None = None
     summary: list[Part] | None = None
 
 
