@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from aha.engines.native.controls import Controls
 from aha.engines.native.engine import NativeEngine
-from aha.engines.native.incremental import COMPANY, IncrementalEngine, Request, Sample
+from aha.engines.native.incremental import COMPANY, IncrementalEngine
+from aha.engines.native.request import Request, Sample
 from aha.errors import UserError
 from aha.models.loading import load
 from aha.types import Prompt, Sampling

@@ -298,3 +298,25 @@ def test_seeds_can_be_taken_at_their_word(serve: Serve) -> None:
         found = [http.post("/v1/chat/completions", json=asked).json()["choices"][0] for _ in range(2)]
     assert found[0]["token_ids"] == found[1]["token_ids"]
     assert "reasoning" in found[0]["message"] and "reasoning_content" not in found[0]["message"]
+
+
+def test_a_model_that_does_not_think(serve: Serve, tiny: Any) -> None:
+    """A random model of bytes: broken characters come the same whole and in parts, and nothing is called thinking."""
+    served = serve(str(tiny("qwen2", chat=True)), name="bytes")
+    asked = {"messages": CHAT["messages"], "max_tokens": 120, "temperature": 1.3, "seed": 5, "sample_index": 0, "n": 3}
+    with httpx.Client(base_url=served.url, timeout=60) as http:
+        whole = http.post("/v1/chat/completions", json=asked).json()
+        lines = http.post("/v1/chat/completions", json={**asked, "stream": True}).text.splitlines()
+        prompt = http.post("/tokenize", json={"messages": CHAT["messages"], "return_token_strs": True}).json()
+    assert "".join(prompt["token_strs"]) == "user: Make 27 of 7, 2, 10.\nbot:"
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    for choice in whole["choices"]:
+        assert not {"reasoning", "reasoning_content"} & set(choice["message"])
+        parts = [
+            c["delta"].get("content") or ""
+            for chunk in chunks
+            for c in chunk["choices"]
+            if c["index"] == choice["index"]
+        ]
+        assert "".join(parts) == choice["message"]["content"] and "\ufffd" in choice["message"]["content"]
+    assert whole["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0

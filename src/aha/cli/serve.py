@@ -25,8 +25,10 @@ Forced = Annotated[bool, typer.Option("--force-think/--no-force-think", help="Op
 Field = Annotated[str, typer.Option(help="both, reasoning_content or reasoning.", rich_help_panel=MODEL)]
 Strict = Annotated[bool, typer.Option("--strict-seeds", help="Same seed, same answer, always.", rich_help_panel=MODEL)]
 Risk = Annotated[Path | None, typer.Option(metavar="FILE", help="Risk control.", rich_help_panel=MODEL)]
-Temperature = Annotated[float | None, typer.Option(min=0, rich_help_panel=ASKING)]
-TopP = Annotated[float | None, typer.Option(min=0.01, max=1, rich_help_panel=ASKING)]
+Temperature = Annotated[float | None, typer.Option(help="Else the model's own, or 0.6.", min=0, rich_help_panel=ASKING)]
+TopP = Annotated[
+    float | None, typer.Option(help="Else the model's own, or 0.95.", min=0.01, max=1, rich_help_panel=ASKING)
+]
 Slots = Annotated[int, typer.Option(help="Samples that run together.", min=1, rich_help_panel=LIMITS)]
 Queue = Annotated[int, typer.Option(help="Samples that may wait.", min=0, rich_help_panel=LIMITS)]
 Context = Annotated[int, typer.Option(help="Tokens in all; 0: the model's.", min=0, rich_help_panel=LIMITS)]
@@ -64,7 +66,7 @@ def serve(
     dtype: Dtype = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Serve a model to OpenAI's clients: chat completions, completions, responses. Needs pip install 'aha[serve]'."""
+    """Serve a model to OpenAI's clients: chat completions, completions, responses. Needs the extra serve."""
     _check(thinking, reasoning_field)
     from aha import runtime
     from aha.models.loading import load

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from aha.engines.native.incremental import Guide
+from aha.engines.native.request import Guide
 from aha.serving.calls import HERMES
 from aha.serving.constrain import Constraint, constraint_of
 from aha.serving.errors import invalid

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from aha.engines.native.incremental import IncrementalEngine, Request
+from aha.engines.native.incremental import IncrementalEngine
+from aha.engines.native.request import Request
 
 MESSAGES_A_SECOND = 1000.0  # each costs the interpreter, which the engine needs too, about 0.1 ms
 IDLE_S = 0.5  # between two looks at whether to stop

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aha.engines.native.controls import Controls
-from aha.engines.native.incremental import Guide, Request, Sample
+from aha.engines.native.request import Guide, Request, Sample
 from aha.serving.calls import CallFormat
 from aha.serving.errors import invalid, to_json
 from aha.serving.limits import Repeats

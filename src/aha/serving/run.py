@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Literal
 
 from aha.engines.native.controls import Scored
-from aha.engines.native.incremental import NOTHING_LEFT, Sample
+from aha.engines.native.incremental import NOTHING_LEFT
+from aha.engines.native.request import Sample
 from aha.serving.calls import Call
 from aha.serving.errors import ApiError, invalid
 from aha.serving.limits import Gate

@@ -15,79 +15,28 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aha.engines.native.cache import ROUND, SlotCache
-from aha.engines.native.controls import Controls, History, Mix, Scored, score
+from aha.engines.native.controls import History, Mix, Scored, score
 from aha.engines.native.engine import NativeEngine
 from aha.engines.native.prefill import PREFILL_TOKENS, Group, prefill
+from aha.engines.native.request import Reason, Request, Sample
 from aha.engines.native.rows import moves
 from aha.engines.native.sampler import uniforms
 from aha.errors import UserError, boundary
 from aha.models.logits import logits
 from aha.types import Failed, Prompt
 
-Reason = Literal["stop", "length", "cancelled", "failed"]
 # A prefill of one short prompt costs about as much as a step, one of several little more. So where many rows run, a
 # step for each `COMPANY` of them is made before the next prompts begin, unless as many tokens wait as use it well.
 COMPANY, ENOUGH = 16, 256
 NOTHING_LEFT = "what the request allows and forbids leaves no token to be drawn"
 SCORED = 256  # tokens of a prompt whose logits exist together
-
-
-class Guide(Protocol):
-    """What watches over one sample's tokens. Called in the engine's thread only."""
-
-    def mask(self) -> Tensor | None:
-        """The tokens that may be drawn next, [V] bool; None: all."""
-        ...
-
-    def take(self, token: int) -> bool:
-        """Note a token that was drawn; True where the sample ends with it."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Sample:
-    """One sample on its way. The engine only appends to its lists, and sets `reason` last: others may read along."""
-
-    number: int  # with the seed, it fixes the random numbers
-    guide: Guide | None = None
-    ids: list[int] = field(default_factory=list)
-    scores: list[Scored] = field(default_factory=list)  # one a token, where asked for
-    reason: Reason | None = None
-    fault: str = ""  # of one that failed
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """A prompt with its samples. `prompt_scores` says how many of the likeliest tokens are wanted at each of its
-    tokens, None: nothing of it; they come in `scored`, without the first token's. With `max_tokens` 0 that is all."""
-
-    ids: tuple[int, ...]
-    seed: int
-    controls: Controls
-    samples: list[Sample]
-    prompt_scores: int | None = None
-    scored: list[Scored] = field(default_factory=list)
-    cancelled: bool = False  # set by whoever does not want it any more
-    began: float = 0.0  # of its prefill and of its first token, time.monotonic()
-    first: float = 0.0
-
-    @property
-    def places(self) -> int:
-        """Positions that each of its samples may take."""
-        return len(self.ids) + self.controls.max_tokens
-
-    @property
-    def ended(self) -> bool:
-        """True where all samples have ended."""
-        return all(sample.reason is not None for sample in self.samples)
 
 
 @dataclass(slots=True, eq=False)
