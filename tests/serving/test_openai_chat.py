@@ -150,6 +150,7 @@ def test_settings_of_sampling(client: Any) -> None:
     greedy = {ask(client, temperature=0, seed=s).choices[0].message.content for s in (1, 2, 3)}
     assert len(greedy) == 1
     assert {ask(client, extra_body={"top_k": 1}, seed=s).choices[0].message.content for s in (1, 2)} == greedy
+    assert {ask(client, temperature=1e-300, seed=s).choices[0].message.content for s in (1, 2)} == greedy
     assert {ask(client, top_p=1e-6, seed=s).choices[0].message.content for s in (1, 2)} == greedy
     token = str(ask(client, temperature=0, extra_body={"return_token_ids": True}).choices[0].token_ids[0])
     moved = ask(client, temperature=0, logit_bias={token: -100}, extra_body={"return_token_ids": True})

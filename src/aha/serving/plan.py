@@ -18,6 +18,7 @@ from aha.serving.schema import Generation
 from aha.serving.vocabulary import Vocabulary
 
 T = TypeVar("T")
+GREEDY_BELOW = 1e-3  # a temperature by which logits could not be divided without leaving float32
 BESIDE = {"stream", "stream_options", "user", "metadata", "request_id"}  # fields that make no other request
 
 
@@ -80,14 +81,14 @@ def controls_of(
     logprobs: int | None,
 ) -> Controls:  # fmt: skip
     """The settings of a request's samples. Raises ApiError for tokens that the model does not have."""
-    most = vocabulary.size
+    most, temperature = vocabulary.size, _or(body.temperature, defaults.temperature)
     for name, ids in (("stop_token_ids", body.stop_token_ids), ("allowed_token_ids", body.allowed_token_ids)):
         if ids and max(ids) >= most:
             raise invalid(f"token {max(ids)} does not exist; the model has {most}", name)
     ends = (frozenset() if body.ignore_eos else eos_ids) | frozenset(body.stop_token_ids or ())
     return Controls(
         max_tokens=max_tokens,
-        temperature=_or(body.temperature, defaults.temperature),
+        temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
         top_k=max(0, _or(body.top_k, defaults.top_k)),
         top_p=_or(body.top_p, defaults.top_p),
         min_p=body.min_p or 0.0,
