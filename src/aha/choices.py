@@ -48,6 +48,7 @@ class Rollouts(Section):
     top_k: Count = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     slots: Positive = 512  # rows that run together
+    ahead: Count = 0  # policy versions that sampling may run ahead of learning; more than 0 needs a launcher
 
 
 class AlgorithmChoice(Section):
@@ -97,6 +98,20 @@ class ShardingChoice(Section):
     offload: bool = False  # masters and the optimiser's moments lie in the CPU's memory; weights too, when divided
     tensor: Positive = 1  # processes that divide each matrix; the others divide samples and states
     deadline_s: Annotated[float, Field(ge=5)] = 120.0  # without a sign of life of a process, before all end
+
+
+class WorkersChoice(Section):
+    """The workers of a launcher, which sample and grade for the trainer. It may change in the middle of a run."""
+
+    rollout: Positive = 1  # that sample
+    reward: Count = 0  # that grade; 0: those that sample do
+    learners: Positive = 1  # processes that learn (launcher=ray)
+    threads: Count = 0  # of each worker; 0: the run's, divided among those that sample
+    address: str = ""  # of a running Ray cluster, as ray://HOST:10001 or auto; "": one of this machine
+    restarts: Count = 3  # of the learners, each from the last checkpoint (launcher=ray)
+    heartbeat_s: Annotated[float, Field(ge=2)] = 30.0  # of silence, after which a worker is taken for dead
+    start_s: AboveZero = 300.0  # for a worker to come up
+    question_s: NotBelowZero = 0.0  # a question out for longer is given to another worker; 0: never
 
 
 class EvaluationChoice(Section):

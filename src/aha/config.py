@@ -28,6 +28,7 @@ from aha.choices import (
     Section,
     ShardingChoice,
     SpeakerChoice,
+    WorkersChoice,
     number,
 )  # fmt: skip
 from aha.errors import UserError, nearest
@@ -260,6 +261,8 @@ class Recipe(Section):
     stuck_after_s: Annotated[float, Field(ge=0)] = 7200.0  # of a step or an evaluation, before the run ends; 0: never
     sharding: ShardingChoice = ShardingChoice()
     engine: EngineChoice = EngineChoice()
+    launcher: Literal["here", "processes", "ray"] = "here"  # what runs workers that sample and grade
+    workers: WorkersChoice = WorkersChoice()
     stages: dict[str, Stage]
 
     @model_validator(mode="after")

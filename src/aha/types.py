@@ -74,18 +74,32 @@ class Completion:
     """Sampled tokens, with their log-probs under the distribution that they were drawn from.
 
     The stop token is the last of `ids` when `stop_reason` is "stop": it was sampled, and it is trained.
+    `policy_version` is of the weights that drew the last token. Where weights arrived on the way, `earlier` says how
+    many tokens were drawn by versions before, oldest first; none, where a version only read the prompt.
 
-    >>> Completion((4, 2), (-0.1, -0.5), "stop", policy_version=3).policy_version
-    3
+    >>> Completion((4, 2, 7), (-0.1, -0.5, -0.2), "stop", policy_version=3, earlier=((1, 2),)).versions
+    (1, 1, 3)
     """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     stop_reason: StopReason
     policy_version: int
+    earlier: tuple[tuple[int, int], ...] = ()  # (version, tokens)
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.logprobs), "one log-prob a token"
+
+    @property
+    def oldest(self) -> int:
+        """The oldest version that had a part in it."""
+        return self.earlier[0][0] if self.earlier else self.policy_version
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The version that drew each token."""
+        before = tuple(version for version, tokens in self.earlier for _ in range(tokens))
+        return before + (self.policy_version,) * (len(self.ids) - len(before))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,13 @@ class Exchange:
 def packed(groups: Judged) -> bytes:
     """Groups as bytes: their words and numbers as JSON, then all tokens, then all log-probs.
 
-    >>> one = [[(Completion((5, 2), (-0.1, -1/3), "stop", 3), Verdict({"format": Score(1.0)}, 1.0))]]
+    >>> one = [[(Completion((5, 2), (-0.1, -1/3), "stop", 3, ((2, 1),)), Verdict({"format": Score(1.0)}, 1.0))]]
     >>> unpacked(packed(one)) == one
     True
     """
     rows = [
-        [[len(c.ids), c.stop_reason, c.policy_version, v.total, {n: _plain(o) for n, o in v.outcomes.items()}]
-         for c, v in group]
+        [[len(c.ids), c.stop_reason, c.policy_version, c.earlier, v.total,
+          {n: _plain(o) for n, o in v.outcomes.items()}] for c, v in group]
         for group in groups
     ]  # fmt: skip
     words = json.dumps(rows).encode()
@@ -83,9 +83,10 @@ def unpacked(data: bytes) -> Judged:
     at = 0
     for group in rows:
         found.append([])
-        for length, stop_reason, version, total, outcomes in group:
+        for length, stop_reason, version, earlier, total, outcomes in group:
             part = slice(at, at + length)
-            completion = Completion(tuple(ids[part]), tuple(logprobs[part]), stop_reason, version)
+            runs = tuple((other, tokens) for other, tokens in earlier)
+            completion = Completion(tuple(ids[part]), tuple(logprobs[part]), stop_reason, version, runs)
             found[-1].append((completion, Verdict({name: _outcome(o) for name, o in outcomes.items()}, total)))
             at += length
     return found

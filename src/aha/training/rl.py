@@ -145,9 +145,7 @@ def one_step(loop: Loop, learner: Learner, engine: Engine, done: int, critic: Cr
     return Step(StepMetrics(done + 1, values), groups, learned.refused)
 
 
-def learn(
-    loop: Loop, learner: Learner, graded: list[Graded], done: int, critic: Critic | None = None
-) -> Learned:
+def learn(loop: Loop, learner: Learner, graded: list[Graded], done: int, critic: Critic | None = None) -> Learned:
     """Check the numerics, then make the rollout's updates. No signal, no update."""
     setting = loop.setting
     drafts = drafted(graded, setting)
@@ -158,8 +156,7 @@ def learn(
     samples = list(shaped_rows.values())
     if not samples:
         return Learned(groups, samples, {"updates": 0.0})
-    gap = gate.measure(learner, samples[:: max(1, len(samples) // GATE_SAMPLES)][:GATE_SAMPLES])
-    gate.check(gap, loop.dtype, done + 1)
+    gap = _gap(loop, learner, graded, shaped_rows, done)
     if setting.kl_beta and setting.kl_in == "loss":
         samples = learner.with_reference(samples)
     if setting.importance_cap:
@@ -167,7 +164,7 @@ def learn(
         samples = [corrected(s, row, setting.importance_cap) for s, row in zip(samples, logprobs, strict=True)]
     trained = [group for group, it in zip(groups, graded, strict=True) if it.trained]
     scored = sum(a is not None for group in trained for a in group.advantages_G)
-    found: dict[str, float] = {"gap/largest": gap.largest}
+    found: dict[str, float] = {"gap/largest": gap.largest} if gap is not None else {}
     parts = _parts(samples, loop.stage.algorithm.updates_per_rollout, seed_of(loop.seed, done, -1))
     refused: list[Sample] = []
     for part in parts:
@@ -179,6 +176,21 @@ def learn(
         rows = [replace(s, advantages=errors[p], behaviour_logprobs=values[p]) for p, s in drafts.items()]
         found |= critic.learn(rows, setting.critic_clip)
     return Learned(groups, samples, {**found, "updates": float(len(parts))}, tuple(refused))
+
+
+def _gap(
+    loop: Loop, learner: Learner, graded: Sequence[Graded], rows: Mapping[Place, Sample], done: int
+) -> gate.Gap | None:
+    """How far engine and learner are apart, which stops the run where it is too far. Sampling that runs ahead leaves
+    only rows to compare that the present weights have drawn as a whole; None where a step has none."""
+    drawn = {place: graded[place[0]].rollouts_G[place[1]].completion for place in rows}
+    ahead = loop.stage.rollouts.ahead
+    samples = [row for place, row in rows.items() if not ahead or drawn[place].oldest == done]
+    if not samples:
+        return None
+    gap = gate.measure(learner, samples[:: max(1, len(samples) // GATE_SAMPLES)][:GATE_SAMPLES])
+    gate.check(gap, loop.dtype, done + 1)
+    return gap
 
 
 def _with_reference(learner: Learner, drafts: Mapping[Place, Sample]) -> dict[Place, Sample]:

@@ -52,26 +52,27 @@ class SlotCache:
         self._grouped = 0  # prefixes that rows continue; 0: all is in the slots
         self._longest = 0
 
-    def reserve(self, kept: dict[int, Pair], slots: int, places: int, prefixes: int, longest: int) -> None:
-        """Make room, keeping nothing, for `slots` rows of `places` and for `prefixes` of up to `longest` tokens."""
+    def reserve(
+        self,
+        kept: dict[int, Pair],
+        slots: int,
+        places: int,
+        prefixes: int,
+        longest: int,
+        used: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Make room for `slots` rows of `places` and for `prefixes` of up to `longest` tokens; what the first rows and
+        the first prefixes hold, as many as are `used`, stays."""
         places, longest = (-(-x // ROUND) * ROUND for x in (places, longest))
-        self.store = _room(self.store, kept, slots, places)
-        self.prefixes = _room(self.prefixes, kept, prefixes, longest) if prefixes else {}
-        self._columns = torch.arange(max(places, longest), device=self.device)
+        self.store = _room(self.store, kept, slots, places, used[0])
+        self.prefixes = _room(self.prefixes, kept, prefixes, longest, used[1]) if prefixes else {}
+        reach = [values.shape[2] for store in (self.store, self.prefixes) for _, values in store.values()]
+        self._columns = torch.arange(max(reach), device=self.device)
         self._slots = torch.arange(slots, device=self.device)
 
     def resize(self, slots: int, places: int, keeping: int) -> None:
         """Have `slots` rows of `places` in the store, with what the first `keeping` of its rows hold."""
-        resized: dict[int, Pair] = {}
-        for layer in list(self.store):
-            keys, values = self.store.pop(layer)  # a layer is freed before the next is made
-            kept = min(places, values.shape[2])
-            new_keys = keys.new_zeros(slots, *keys.shape[1:3], places)
-            new_values = values.new_zeros(slots, values.shape[1], places, values.shape[3])
-            new_keys[:keeping, :, :, :kept] = keys[:keeping, :, :, :kept]
-            new_values[:keeping, :, :kept] = values[:keeping, :, :kept]
-            resized[layer] = new_keys, new_values
-        self.store = resized
+        self.store = _resized(self.store, slots, places, keeping)
         self._columns = torch.arange(places, device=self.device)
         self._slots = torch.arange(slots, device=self.device)
 
@@ -217,10 +218,30 @@ def _write(stores: dict[int, Pair], kept: dict[int, Pair], tokens: slice, rows: 
         values[rows, :, :length] = kept[layer][1][tokens].transpose(0, 1)
 
 
-def _room(old: dict[int, Pair], kept: dict[int, Pair], rows: int, places: int) -> dict[int, Pair]:
-    """Stores of `rows` rows of `places` places at least; the old ones where they are large enough."""
-    if old and (shape := next(iter(old.values()))[1].shape)[0] >= rows and shape[2] >= places:
-        return old
+def _resized(stores: dict[int, Pair], rows: int, places: int, keeping: int) -> dict[int, Pair]:
+    """Stores of `rows` rows of `places` places, with what the first `keeping` rows hold."""
+    resized: dict[int, Pair] = {}
+    for layer in list(stores):
+        keys, values = stores.pop(layer)  # a layer is freed before the next is made
+        kept = min(places, values.shape[2])
+        new_keys = keys.new_zeros(rows, *keys.shape[1:3], places)
+        new_values = values.new_zeros(rows, values.shape[1], places, values.shape[3])
+        new_keys[:keeping, :, :, :kept] = keys[:keeping, :, :, :kept]
+        new_values[:keeping, :, :kept] = values[:keeping, :, :kept]
+        resized[layer] = new_keys, new_values
+    return resized
+
+
+def _room(old: dict[int, Pair], kept: dict[int, Pair], rows: int, places: int, used: int) -> dict[int, Pair]:
+    """Stores of `rows` rows of `places` places at least; the old ones where they are large enough, and else with what
+    the first `used` rows hold."""
+    if old:
+        has_rows, _, has_places, _ = next(iter(old.values()))[1].shape
+        if has_rows >= rows and has_places >= places:
+            return old
+        if used:  # more are to come: twice the room spares them the copy
+            more = 2 * has_rows if rows > has_rows else has_rows
+            return _resized(old, max(rows, more), max(places, has_places), used)
     old.clear()  # freed before the larger one is allocated
 
     def empty(like: Tensor, *shape: int) -> Tensor:

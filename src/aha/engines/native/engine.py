@@ -2,6 +2,7 @@
 
     engine = NativeEngine(model, eos_ids)
     engine.generate([Prompt(ids, n=16, seed=1)], Sampling(max_tokens=64))   # [[Completion, ...]]
+    engine.stream(prompts, sampling, more=waiting)                          # more prompts come while the first run
 
 A group's prompt is prefilled once; its samples share a long one and copy a short one into their slots. Rows 0..n-1 run;
 a row that has ended leaves its slot to a waiting sample, or, where none waits, to the last running row.
@@ -10,7 +11,7 @@ a row that has ended leaves its slot to a waiting sample, or, where none waits, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from aha.models.packing import rounded
 from aha.protocols import Finished
 from aha.types import Completion, Prompt, Sampling
 
+More = Callable[[int], Sequence[Prompt]]
 STEPS_BETWEEN_LOOKS = {"cuda": 8}  # reading what was drawn makes a GPU wait; elsewhere it is read after every step
 
 
@@ -72,20 +74,34 @@ class NativeEngine:
         return [[done[i, s] for s in range(p.n)] for i, p in enumerate(prompts)]
 
     @torch.no_grad()
-    def stream(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Finished]:
-        """The same completions as `generate`, each as soon as it has ended, in the order in which they end."""
+    def stream(self, prompts: Sequence[Prompt], sampling: Sampling, more: More | None = None) -> Iterator[Finished]:
+        """The same completions as `generate`, each as soon as it has ended, in the order in which they end.
+
+        `more` is called before every step with the number of free rows, and gives prompts that join those that run;
+        the stream ends where nothing runs and none comes. Inside of it, and between two completions, `publish` may be
+        called: what runs goes on under the new weights, and completions tell which tokens were drawn by which.
+        """
         self._check(prompts, sampling)
-        queue, groups = deque(range(len(prompts))), deque[Group]()
-        slots = min(self.slots, sum(p.n for p in prompts))
+        waiting = dict(enumerate(prompts))  # those whose samples have not all had a slot
+        queue, groups, asked = deque(waiting), deque[Group](), len(prompts)
+        slots = min(self.slots, sum(p.n for p in prompts)) if more is None else self.slots
         exact = torch.float64 if self.dtype == torch.float64 else torch.float32
         rows = Rows(slots, sampling, self.eos_ids, self.device, exact)
         sharing: list[Group | None] = []  # the group of each shared prefix
         while True:
+            if more is not None and (joining := more(len(rows.free))):
+                self._check(joining, sampling)
+                waiting |= enumerate(joining, asked)
+                queue.extend(range(asked, asked + len(joining)))
+                asked += len(joining)
             while (queue or groups) and (free := rows.free):
+                self._read_again(groups, queue)
                 if not groups:
-                    groups.extend(prefill(self.forward, prompts, queue, self.device))
-                    reserve(self.cache, groups[0].kept, prompts, slots, sampling.max_tokens)
-                self._admit(rows, groups, sharing, free)
+                    groups.extend(prefill(self.forward, waiting, queue, self.device, self.version))
+                    used = len(rows.owners), len(sharing)
+                    reserve(self.cache, groups[0].kept, waiting.values(), slots, sampling.max_tokens, used)
+                for index in self._admit(rows, groups, sharing, free):
+                    del waiting[index]
                 yield from self._finished(rows, sharing, [rows.last[: len(rows.owners)]])  # it may be the last
             if rows.changed:
                 self._tidy(rows, sharing)
@@ -94,8 +110,17 @@ class NativeEngine:
             steps = min(self.steps_between_looks, rows.steps_left)
             yield from self._finished(rows, sharing, [self._step(rows) for _ in range(steps)])
 
-    def _admit(self, rows: Rows, groups: deque[Group], sharing: list[Group | None], free: list[int]) -> None:
-        """Give the `free` rows to waiting samples of prefilled groups, in place, and draw their first tokens."""
+    def _read_again(self, groups: deque[Group], queue: deque[int]) -> None:
+        """Give prompts that older weights have read, and of which no sample has begun, back to the `queue`."""
+        old = [group for group in groups if group.version != self.version and not group.begun]
+        queue.extendleft(group.index for group in reversed(old))
+        for group in old:
+            groups.remove(group)
+
+    def _admit(self, rows: Rows, groups: deque[Group], sharing: list[Group | None], free: list[int]) -> list[int]:
+        """Give the `free` rows to waiting samples of prefilled groups, in place, and draw their first tokens; returns
+        the prompts of which none waits any more."""
+        done: list[int] = []
         while free and groups:
             group = groups[0]
             if group.shared and group.prefix is None:
@@ -104,19 +129,20 @@ class NativeEngine:
                 self.cache.write_prefix(group.kept, group.tokens, group.prefix)
             count = min(len(free), len(group.waiting))
             taken, free[:count] = free[:count], []
-            drawing = rows.admit(group, taken)
+            drawing = rows.admit(group, taken, self.version)
             if not group.waiting:
-                groups.popleft()
+                done.append(groups.popleft().index)
             if not group.shared:
                 self.cache.write_own(group.kept, group.tokens, drawing)
             rows.draw(drawing, logits(self.model, group.hidden[-1:]).expand(count, -1))
+        return done
 
     def _step(self, rows: Rows) -> Tensor:
         """One token for every running row."""
         n = len(rows.owners)
         size = self.computed(n)
         found = self.next_logits(self.cache, rows.last[:size], rows.own[:size], rows.depth[:size], n, rows.width)
-        rows.clock += 1
+        rows.tick(self.version)
         return rows.draw(slice(n), found)
 
     def computed(self, n: int) -> int:
@@ -133,7 +159,7 @@ class NativeEngine:
 
     def _finished(self, rows: Rows, sharing: list[Group | None], drawn: Sequence[Tensor]) -> Iterator[Finished]:
         """The samples that have ended; a group without samples leaves its prefix."""
-        for owner, completion in rows.ended(drawn, self.version):
+        for owner, completion in rows.ended(drawn):
             group = owner.group
             group.left -= 1
             if group.prefix is not None and not group.left:

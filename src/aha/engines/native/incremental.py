@@ -137,7 +137,7 @@ class IncrementalEngine:
     @torch.no_grad()
     def _warm_up(self) -> None:
         """One prefill: builds what is built on first use, and shows how large keys and values are."""
-        [group] = prefill(self.engine.forward, [Prompt((0, 0), 1, 0)], deque([0]), self.engine.device)
+        [group] = prefill(self.engine.forward, [Prompt((0, 0), 1, 0)], deque([0]), self.engine.device, 0)
         tensors = [tensor for pair in group.kept.values() for tensor in pair]
         self._place_bytes = sum(t[0].numel() * t.element_size() for t in tensors)
         self._kept = {layer: (k[:1].clone(), v[:1].clone()) for layer, (k, v) in group.kept.items()}
@@ -178,7 +178,7 @@ class IncrementalEngine:
             self._tidy()
         self._make_room(chosen)
         while queue:
-            for group in prefill(self.engine.forward, prompts, queue, self.engine.device):
+            for group in prefill(self.engine.forward, prompts, queue, self.engine.device, self.engine.version):
                 request = chosen[group.index]
                 if request.prompt_scores is not None:
                     request.scored += self._scored(group, request.prompt_scores)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +30,13 @@ class Group:
     hidden: Tensor  # [tokens, hidden] last states of the prompt; from the last of them the first token is drawn
     waiting: deque[int]  # numbers of the samples that have no slot yet
     left: int  # samples that have not ended
+    version: int  # of the weights that have read the prompt
     prefix: int | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a sample has had a slot."""
+        return len(self.waiting) < self.prompt.n
 
     @property
     def depth(self) -> int:
@@ -48,15 +54,29 @@ def shares(prompt: Prompt) -> bool:
     return prompt.n > 1 and len(prompt.ids) >= SHARED_FROM
 
 
-def reserve(cache: SlotCache, kept: dict[int, Pair], prompts: Sequence[Prompt], slots: int, max_tokens: int) -> None:
-    """Make room for all that `prompts` will need."""
-    shared = [len(p.ids) for p in prompts if shares(p)]
-    own = [len(p.ids) for p in prompts if not shares(p)]
+def reserve(
+    cache: SlotCache,
+    kept: dict[int, Pair],
+    prompts: Iterable[Prompt],
+    slots: int,
+    max_tokens: int,
+    used: tuple[int, int],
+) -> None:
+    """Make room for all that `prompts` will need, beside the rows and prefixes that are `used`, which stay."""
+    asked = list(prompts)
+    shared = [len(p.ids) for p in asked if shares(p)]
+    own = [len(p.ids) for p in asked if not shares(p)]
     places = max(own, default=0) + max_tokens
-    cache.reserve(kept, rounded(slots), places, min(len(shared), slots), max(shared, default=0))
+    cache.reserve(kept, rounded(slots), places, min(used[1] + len(shared), slots), max(shared, default=0), used)
 
 
-def prefill(forward: Forward, prompts: Sequence[Prompt], queue: deque[int], device: torch.device) -> list[Group]:
+def prefill(
+    forward: Forward,
+    prompts: Mapping[int, Prompt] | Sequence[Prompt],
+    queue: deque[int],
+    device: torch.device,
+    version: int,
+) -> list[Group]:
     """Run the next prompts of the `queue` through the model together, packed side by side."""
     chosen = [queue.popleft()]
     size = len(prompts[chosen[0]].ids)
@@ -72,7 +92,7 @@ def prefill(forward: Forward, prompts: Sequence[Prompt], queue: deque[int], devi
     return [
         Group(
             i, prompts[i], shares(prompts[i]), recorder.kept, slice(s.start, s.start + s.length),
-            hidden[s.start : s.start + s.length], deque(range(prompts[i].n)), prompts[i].n,
+            hidden[s.start : s.start + s.length], deque(range(prompts[i].n)), prompts[i].n, version,
         )
         for i, s in zip(chosen, segments, strict=True)
     ]  # fmt: skip

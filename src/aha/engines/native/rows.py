@@ -21,11 +21,12 @@ from aha.types import Completion, Sampling
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Owner:
-    """The sample that a row draws; `started` is the clock before its first token."""
+    """The sample that a row draws; `started` is the clock before its first token, which weights `version` draw."""
 
     group: Group
     sample: int
     started: int
+    version: int
 
 
 class Rows:
@@ -41,6 +42,7 @@ class Rows:
         self.slots, self.sampling, self.eos_ids, self.device = slots, sampling, eos_ids, device
         self.owners: list[Owner | None] = []
         self.clock = 0  # steps made
+        self._switches: list[tuple[int, int]] = []  # (clock, version): the first step under other weights
         self.changed = False  # rows have come, gone or moved since the last step
         self.last = zeros(places)  # the last token drawn
         self.own = zeros(places)  # its place in the row's slot
@@ -68,14 +70,20 @@ class Rows:
         """Steps until the first row may have drawn all that it may."""
         return self.sampling.max_tokens - (self.clock - self._earliest)
 
-    def admit(self, group: Group, taken: Sequence[int]) -> Tensor:
+    def tick(self, version: int) -> None:
+        """A step is made under weights `version`."""
+        self.clock += 1
+        if version != (self._switches[-1][1] if self._switches else None):
+            self._switches.append((self.clock, version))
+
+    def admit(self, group: Group, taken: Sequence[int], version: int) -> Tensor:
         """Give the rows `taken` to the next waiting samples of `group`; returns them as a tensor."""
         self.owners += [None] * (max(taken) + 1 - len(self.owners))
         rows = torch.tensor(taken, device=self.device)
         streams = []
         for row in taken:
             sample = group.waiting.popleft()
-            self.owners[row] = Owner(group, sample, self.clock - 1)
+            self.owners[row] = Owner(group, sample, self.clock - 1, version)
             streams.append(torch.from_numpy(uniforms(group.prompt.seed, sample, self.sampling.max_tokens)))
         self._uniform[rows] = torch.stack(streams).to(self.device)
         self.own[rows] = group.own_prompt - 1
@@ -96,7 +104,7 @@ class Rows:
         self._next[rows] += 1
         return tokens
 
-    def ended(self, drawn: Sequence[Tensor], version: int) -> Iterator[tuple[Owner, Completion]]:
+    def ended(self, drawn: Sequence[Tensor]) -> Iterator[tuple[Owner, Completion]]:
         """Hand over the rows that ended in the last steps, which drew the tokens `drawn` [steps][n]; leaves holes."""
         stops: dict[int, int] = {}  # row -> steps before the last in which it drew an end
         for back, tokens in enumerate(reversed(torch.stack(list(drawn)).tolist())):
@@ -107,9 +115,9 @@ class Rows:
                 continue
             count = self.clock - owner.started
             if row in stops:
-                yield owner, self._completion(row, count - stops[row], "stop", version)
+                yield owner, self._completion(row, count - stops[row], "stop")
             elif count >= self.sampling.max_tokens:
-                yield owner, self._completion(row, count, "length", version)
+                yield owner, self._completion(row, count, "length")
 
     def close_holes(self) -> tuple[list[int], list[int]]:
         """Give each hole the last running row; returns the rows that moved, and where to."""
@@ -129,14 +137,31 @@ class Rows:
             tensor[len(self.owners) :] = 0
         running = [owner for owner in self.owners if owner is not None]
         self._earliest = min((o.started for o in running), default=0)
+        self._switches = self._switches[max(0, sum(clock <= self._earliest for clock, _ in self._switches) - 1) :]
         self._lead = max((o.group.own_prompt - o.started for o in running), default=0)
         self.changed = False
         return source, to
 
-    def _completion(self, row: int, count: int, reason: Literal["stop", "length"], version: int) -> Completion:
+    def _completion(self, row: int, count: int, reason: Literal["stop", "length"]) -> Completion:
+        owner = self.owners[row]
+        assert owner is not None, "a row that ends has an owner"
+        version, earlier = self._versions(owner, count)
         self.owners[row], self.changed = None, True
         ids, logprobs = (x[row, :count].tolist() for x in (self._tokens, self._logprobs))
-        return Completion(tuple(ids), tuple(logprobs), reason, version)
+        return Completion(tuple(ids), tuple(logprobs), reason, version, earlier)
+
+    def _versions(self, owner: Owner, count: int) -> tuple[int, tuple[tuple[int, int], ...]]:
+        """The version that drew the last of a sample's `count` tokens, and what others did before."""
+        first = owner.started + 1  # the clock of the first token
+        later = [(clock, version) for clock, version in self._switches if first < clock < first + count]
+        marks = [(first, owner.group.version), (first, owner.version), *later]
+        runs: list[tuple[int, int]] = []
+        for (clock, version), end in zip(marks, [clock for clock, _ in marks[1:]] + [first + count], strict=True):
+            if runs and runs[-1][0] == version:
+                runs[-1] = version, runs[-1][1] + end - clock
+            else:
+                runs.append((version, end - clock))
+        return runs[-1][0], tuple(runs[:-1])
 
 
 def moves(used: Sequence[bool]) -> tuple[list[int], list[int]]:
