@@ -108,7 +108,7 @@ def all_scenarios() -> dict[str, Stage]:
                 "helpful": PreferenceChoice(model="helpful", last_share=0.25),
                 "safety": PreferenceChoice(model="safety", last_share=0.25),
             },
-            algorithm=TWO_UPDATES, optimiser=rl_optimiser(), evaluation=LOOK,
+            algorithm=TWO_UPDATES, optimiser=rl_optimiser(1e-4), evaluation=LOOK,
         ),
     }  # fmt: skip
 
