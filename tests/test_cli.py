@@ -83,7 +83,7 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     status = call(monkeypatch, "doctor", "--json")
     rows = json.loads(capsys.readouterr().out)
     assert {"python", "torch", "threads", "load", "device", "disk", "sandbox"} <= set(rows)
-    assert status == int(any(row["state"] == "bad" for row in rows.values()))
+    assert status == int(any(row["state"] == "fails" for row in rows.values()))
 
 
 def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

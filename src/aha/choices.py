@@ -91,13 +91,14 @@ class LoRAChoice(Section):
 
 
 class ShardingChoice(Section):
-    """Where a learner's numbers lie, and which are computed again. It may change in the middle of a run: what is
-    learned stays the same but for rounding."""
+    """Where a learner's numbers lie, which are computed again, and how a run ends. It may change in the middle of a
+    run: what is learned stays the same but for rounding."""
 
     recompute: bool = False  # what is inside of decoder layers, in the backward pass: less memory, a third more work
     offload: bool = False  # masters and the optimiser's moments lie in the CPU's memory; weights too, when divided
     tensor: Positive = 1  # processes that divide each matrix; the others divide samples and states
     deadline_s: Annotated[float, Field(ge=5)] = 120.0  # without a sign of life of a process, before all end
+    grace_s: AboveZero = 8.0  # for a step to end after a request to stop; what is left is for the checkpoint
 
 
 class WorkersChoice(Section):
@@ -203,6 +204,7 @@ class EngineChoice(Section):
     sleep: bool = False  # vLLM gives its memory back while nothing is sampled
     options: dict[str, JsonValue] = {}  # more of vLLM's own arguments by name, as {enforce_eager: true}
     folder: str = ""  # for weights on their way, that both sides can read; "": the machine's for temporary files
+    readers: Literal["user", "group", "all"] = "user"  # of `folder`: a server may be another user's
     bucket_mb: Positive = 256  # of weights, that are loaded at a time
     connections: Positive = 256  # requests at a time
     timeout_s: AboveZero = 1800.0  # of one request
@@ -226,6 +228,8 @@ class EngineChoice(Section):
             raise ValueError("`url` is of a server that runs, `start` starts one; give one of them")
         if self.python and not self.start:
             raise ValueError("`python` is for a server that is started; add start=true")
+        if self.readers != "user" and not self.folder:
+            raise ValueError("`readers` is of `folder`, which is not given; name a folder that others may read, too")
         return self
 
 

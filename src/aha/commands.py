@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from aha.config import (
     override,
     validate,
 )  # fmt: skip
+from aha.distributed.ray.supervise import on_ray
 from aha.distributed.world import launched
 from aha.errors import UserError
 from aha.models.loading import load, resolve
@@ -156,7 +158,8 @@ def run_recipe(recipe: Recipe, out: Path, console: Console, begin: str = "") -> 
         return _run_seeds(recipe, out, console, begin)
     watcher = Watcher(console, recipe)
     try:
-        result = run(recipe, out, watcher, begin)
+        on = functools.partial(on_ray, run) if recipe.launcher == "ray" else run
+        result = on(recipe, out, watcher, begin)
     finally:
         watcher.close()
     if launched().first:

@@ -226,6 +226,8 @@ def identity_of(stage: AnyStage) -> str:
     if isinstance(stage, CollectStage):
         outside |= {} if stage.judge else {"judge": True}
         outside |= {"unrefined": True} if stage.unrefined == "nothing" else {}
+    if isinstance(stage, RLStage):
+        outside |= {} if stage.rollouts.ahead else {"rollouts": {"ahead"}}
     return stage.model_dump_json(exclude=outside)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from rank_processes import on_ranks
 from test_sharded import ROWS, learner_of, ratio_loss, same, whole
 
 from aha.distributed import checkpoint
@@ -16,6 +15,7 @@ from aha.distributed.sharded import Sharded
 from aha.distributed.world import World, joined
 from aha.training.learner import TorchLearner
 from aha.training.spread import ALONE, Spread
+from rank_processes import on_ranks
 from tiny_models import TinyFactory
 
 
@@ -34,10 +34,10 @@ def seen(learners: tuple[TorchLearner, TorchLearner]) -> list[dict[str, Any]]:
     return [{name: whole(w) for name, w in one.weights().items()} for one in learners]
 
 
-def written(folder: str, out: str) -> list[Any]:
+def written(folder: str, out: str, tensor: int = 1) -> list[Any]:
     """After each of two steps."""
     with joined(60, "cpu") as world:
-        learners = made(folder, Sharded(world, "cpu"))
+        learners = made(folder, Sharded(world, "cpu", tensor))
         found = []
         for step in (1, 2):
             updated(learners)
@@ -48,12 +48,12 @@ def written(folder: str, out: str) -> list[Any]:
         return [*found, seen(learners)]
 
 
-def read(folder: str, out: str, world: World | None = None) -> tuple[Any, ...]:
+def read(folder: str, out: str, tensor: int = 1, world: World | None = None) -> tuple[Any, ...]:
     """The newest that is sound, and one update more."""
     if world is None:
         with joined(60, "cpu") as several:
-            return read(folder, out, several)
-    learners = made(folder, ALONE if world.size == 1 else Sharded(world, "cpu"))
+            return read(folder, out, tensor, several)
+    learners = made(folder, ALONE if world.size == 1 else Sharded(world, "cpu", tensor))
 
     def blank() -> dict[str, Any]:
         return {**learners[0].blank_state(), "critic": learners[1].blank_state()}
@@ -93,13 +93,68 @@ def test_any_number_of_processes_goes_on(folder: str, saved: tuple[Path, list[An
         assert found[:4] == (2, 2 / 3, None, 3)
         same(found[4], second, atol=0, rtol=0)
         same(found[5], third)
-    same(read(folder, str(out), World())[4], second, atol=0, rtol=0)
+    same(read(folder, str(out), world=World())[4], second, atol=0, rtol=0)
 
 
 def test_as_many_processes_repeat_the_bits(folder: str, saved: tuple[Path, list[Any]]) -> None:
     out, (_, _, third) = saved
     for found in on_ranks(read, folder, str(out)):
         same(found[5], third, atol=0, rtol=0)
+
+
+def file_of_one(folder: str, out: Path) -> list[Any]:
+    """As `written`, by one process: its checkpoint is one file."""
+    learners, found = made(folder), []
+    for step in (1, 2, 3):
+        updated(learners)
+        found.append(seen(learners))
+        if step < 3:
+            state = {**learners[0].state(), "critic": learners[1].state(), "seconds": step / 3, "none": None}
+            checkpoint.save(World(), out, step, state)
+    return found
+
+
+ROUNDED = {"atol": 1e-5, "rtol": 1e-5}  # a model's own code rounds elsewhere
+
+
+def test_divided_matrices_go_on(folder: str, tmp_path: Path) -> None:
+    """Those who divide matrices repeat the bits, and others read what they have written."""
+    out = str(tmp_path / "checkpoints")
+    (_, second, third), _ = on_ranks(written, folder, out, 2)
+    for found in on_ranks(read, folder, out, 2):
+        assert found[:4] == (2, 2 / 3, None, 3)
+        same(found[4], second, atol=0, rtol=0)
+        same(found[5], third, atol=0, rtol=0)
+    alone = read(folder, out, world=World())
+    same(alone[4], second, atol=0, rtol=0)
+    same(alone[5], third, **ROUNDED)
+
+
+def test_a_file_is_divided_by_matrices(folder: str, tmp_path: Path) -> None:
+    _, second, third = file_of_one(folder, tmp_path / "file")
+    for found in on_ranks(read, folder, str(tmp_path / "file"), 2):
+        same(found[4], second, atol=0, rtol=0)
+        same(found[5], third, **ROUNDED)
+
+
+@pytest.mark.slow
+def test_any_way_of_dividing_goes_on(folder: str, tmp_path: Path) -> None:
+    """A file and two by two; two by two and rows alone; one and the other."""
+    one, four = str(tmp_path / "file"), str(tmp_path / "four")
+    _, second, _ = file_of_one(folder, tmp_path / "file")
+    for found in on_ranks(read, folder, one, 2, size=4):
+        same(found[4], second, atol=0, rtol=0)
+    (_, second, third), *_ = on_ranks(written, folder, four, 2, size=4)
+    for found in on_ranks(read, folder, four, 2, size=4):
+        same(found[4], second, atol=0, rtol=0)
+        same(found[5], third, atol=0, rtol=0)
+    for found in (
+        *on_ranks(read, folder, four),
+        *on_ranks(read, folder, four, 2),
+        *on_ranks(read, folder, four, size=3),
+    ):
+        same(found[4], second, atol=0, rtol=0)
+        same(found[5], third, **ROUNDED)
 
 
 @pytest.mark.parametrize("damage", ["flip", "remove", "no words"])
@@ -115,7 +170,7 @@ def test_a_damaged_one_is_passed_over(folder: str, saved: tuple[Path, list[Any]]
             part.unlink()
         case "no words":
             (out / "step-000002/rest.json").write_text("{}")
-    step, _, _, _, before, _ = read(folder, str(out), World())
+    step, _, _, _, before, _ = read(folder, str(out), world=World())
     assert step == 1
     same(before, first, atol=0, rtol=0)
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from rank_processes import answer, free_port, on_ranks, ranks
 
 from aha.choices import SpeakerChoice
 from aha.config import (
@@ -32,17 +31,20 @@ from aha.config import (
     override,
 )  # fmt: skip
 from aha.errors import UserError
-from aha.pipeline import compare_stage, guard
+from aha.pipeline import compare_stage
 from aha.pipeline.run import run
 from aha.pipeline.voices import Voice
 from aha.rewards import table
 from aha.rewards.judge import Contest
 from aha.types import Ask, Rollout, Sampling, Score
+from rank_processes import answer, free_port, on_ranks, ranks
 from small_runs import KillAt, Killed, small, steady, stored, weights
 from tiny_models import TinyFactory
 
 STAGE = Path("stages/01-zero")
-MORE = ("steps=3", "rollouts.questions=3", "evaluation.every=2", "algorithm.options.kl_beta=0.01")
+MORE = (
+    "steps=3", "rollouts.questions=3", "evaluation.every=2", "algorithm.options.kl_beta=0.01", "sharding.grace_s=60",
+)  # fmt: skip
 
 
 def lucky(task: object, rollout: Rollout) -> Score:
@@ -62,7 +64,6 @@ def ranked(recipe: Recipe, out: str, what: str = "") -> Any:
         return lucky(task, rollout)
 
     table.REWARDS["accuracy"] = accuracy
-    guard.GRACE_S = 60.0
     return run(recipe, Path(out))
 
 
@@ -151,6 +152,8 @@ def test_one_that_hangs_ends_all(tiny: TinyFactory, tmp_path: Path) -> None:
         assert answer(made[0][1]) == (False, "died")
         made[0][0].join(10)
         assert made[0][0].exitcode == 1
+    noted = json.loads((tmp_path / "run" / STAGE / "stage.json").read_text())
+    assert noted["state"] == "failed" and noted["reason"] == "process 1 has given no sign of life for 5 s"
 
 
 def test_a_fault_of_the_first_is_heard_by_all(recipe: Recipe, tmp_path: Path) -> None:
@@ -246,7 +249,7 @@ def test_every_kind_of_stage_is_as_of_one_process(
 @pytest.mark.parametrize("more", ["algorithm.name=ppo", "algorithm.name=dapo", "lora={rank: 4}", "dtype=bfloat16"])
 def test_whatever_is_learned(tiny: TinyFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
     """A critic, new questions until enough groups are mixed, adapters, rounding: broken off, gone on, as of one."""
-    recipe = small(tiny, "steps=3", "rollouts.questions=3", more, "checkpoint_every=1")
+    recipe = small(tiny, "steps=3", "rollouts.questions=3", more, "checkpoint_every=1", "sharding.grace_s=60")
     on_ranks(ranked, recipe, str(tmp_path / "whole"))
     with ranks(ranked, recipe, str(tmp_path / "cut"), "SIGTERM") as made:
         assert all(what.startswith("Stopped: step 2 is saved") for _, what in [answer(end) for _, end in made])

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rank_processes import on_ranks
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -24,6 +23,7 @@ from aha.training.learner import Optimiser, TorchLearner
 from aha.training.lora import with_lora
 from aha.training.spread import ALONE, Spread
 from aha.types import Sample, Sampling
+from rank_processes import on_ranks
 from tiny_models import TinyFactory
 
 EXACT = {"atol": 1e-10, "rtol": 1e-10}

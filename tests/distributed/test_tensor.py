@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from rank_processes import on_ranks
 from test_sharded import ROWS, learned, learner_of, same, whole
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -15,6 +14,7 @@ from aha.distributed.tensor import divide_
 from aha.distributed.world import joined
 from aha.errors import UserError
 from aha.models.loading import load
+from rank_processes import on_ranks
 from tiny_models import TinyFactory
 
 # A model's own code computes norms in float32 whatever its type: what comes before is rounded there.

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rank_processes import on_ranks
 
 from aha.cli.shared import complain
 from aha.distributed import world as worlds
@@ -20,6 +19,7 @@ from aha.errors import RunFailed, Stopped, UserError
 from aha.evaluation.grading import Pairs
 from aha.models.templates import parse
 from aha.types import Abstain, Completion, Failed, Message, Outcome, Problem, Prompt, Rollout, Sampling, Score, Verdict
+from rank_processes import on_ranks
 
 ODD = [0.1 + 0.2, -1e-320, math.inf, 5e-324, 1 / 3]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aha.choices import EngineChoice
 from aha.engines.vllm.extension.aha_vllm_worker import PROTOCOL
 from aha.engines.vllm.publishing import Manifest, announce, buckets, load, written
 from aha.errors import RunFailed, UserError
@@ -62,6 +64,24 @@ def test_files_are_there_with_their_digests_until_the_end(tmp_path: Path) -> Non
             found |= tensors
         assert set(found) == set(weights()) - {"head.weight"} and len(manifest["buckets"]) > 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("readers", "of_folder", "of_file"), [("user", 0o700, 0o600), ("group", 0o750, 0o640), ("all", 0o755, 0o644)]
+)
+def test_who_may_read_them_is_chosen(tmp_path: Path, readers: str, of_folder: int, of_file: int) -> None:
+    """Whatever this process gives to new files."""
+    before = os.umask(0o077)
+    try:
+        with written(weights(), "x:1", torch.float32, str(tmp_path), 1 << 20, readers) as manifest:
+            folder = Path(manifest["folder"])
+            assert folder.stat().st_mode & 0o777 == of_folder
+            assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {of_file}
+    finally:
+        os.umask(before)
+    with pytest.raises(ValueError, match="`readers` is of `folder`, which is not given"):
+        EngineChoice(kind="vllm", readers="all")
+    assert EngineChoice(kind="vllm", readers="all", folder="/shared").readers == "all"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -176,7 +196,9 @@ def test_a_folder_that_the_server_does_not_see_is_named(monkeypatch: pytest.Monk
     with_vllm(monkeypatch)
     with written(weights(), "x:1", torch.float32, "", 1 << 20) as manifest:
         pass
-    with pytest.raises(RunFailed, match=r"cannot be read by the server \(No such file.*name an engine.folder"):
+    with pytest.raises(
+        RunFailed, match=r"cannot be read by the server \(No such file.*name an engine.folder and engine.readers"
+    ):
         announce(Here(Worker()), manifest)
 
 

@@ -123,6 +123,7 @@ def test_data_and_bases_of_the_hub_and_of_this_machine(tmp_path: Path) -> None:
     (folder / "recipe.yaml").write_text(
         yaml.safe_dump({**recipe, "model": "Qwen/Qwen3-0.6B", "task": tasks}, sort_keys=False)
     )
+    note_inputs(folder, [str(local)])
     found = origin(read_run(folder), "zero")
     assert found.data == ("openai/gsm8k", "a/b") and found.base == "Qwen/Qwen3-0.6B" and is_hub_id(found.base)
     assert found.stages[0].data == (
@@ -131,6 +132,35 @@ def test_data_and_bases_of_the_hub_and_of_this_machine(tmp_path: Path) -> None:
     text = card(replace(PLAIN, origin=found, base=found.base))
     assert front(text)["datasets"] == ["openai/gsm8k", "a/b"] and "The base is `Qwen/Qwen3-0.6B`." in text
     assert "secret-place" not in text and str(tmp_path) not in text
+
+
+def note_inputs(folder: Path, files: list[str] | None) -> None:
+    """What the stage has noted that it read, or nothing of that."""
+    about = folder / "stages" / "01-zero" / "stage.json"
+    data = {"data": dict.fromkeys(files, "ab12")} if files is not None else {}
+    about.write_text(json.dumps({**json.loads(about.read_text()), "inputs": data}))
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "words"),
+    [
+        (["data/rows"], ("hf-org/set",), "gsm8k (rows) 1, gsm8k (hf-org/set) 1"),
+        (None, (), "gsm8k (rows) 1, gsm8k (set) 1"),
+    ],
+    ids=["noted", "nothing was noted"],
+)
+def test_a_folder_that_is_gone_is_no_data_set(
+    tmp_path: Path, files: list[str] | None, data: tuple[str, ...], words: str
+) -> None:
+    """`data/rows` was a folder where the run was made, and looks like an id on the hub."""
+    folder = make_run(tmp_path / "demo", steps=2)
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    tasks = {"gsm8k:data/rows": 1.0, "gsm8k:hf-org/set": 1.0}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "task": tasks}, sort_keys=False))
+    note_inputs(folder, files)
+    found = origin(read_run(folder), "zero")
+    assert found.data == data and found.stages[0].data == words
+    assert "data/rows" not in card(replace(PLAIN, origin=found))
 
 
 def test_scores_in_another_dtype(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from aha.config import override
 from aha.distributed import checkpoint
 from aha.engines.native.engine import NativeEngine
 from aha.errors import RunFailed, Stopped, UserError
-from aha.pipeline import guard
 from aha.pipeline.observer import Silent
 from aha.pipeline.recipes import recipe
 from aha.pipeline.run import run
@@ -225,7 +224,6 @@ def test_a_step_that_takes_too_long_is_left(
     tiny: TinyFactory, tmp_path: Path, lucky: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked to end in the midst of a step that does not: the step is not waited for, and nothing is lost."""
-    monkeypatch.setattr(guard, "GRACE_S", 0.2)
     plain = TorchLearner.forward_backward
 
     def slow(self: TorchLearner, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -237,7 +235,7 @@ def test_a_step_that_takes_too_long_is_left(
     monkeypatch.setattr(TorchLearner, "forward_backward", slow)
     began = time.monotonic()
     with pytest.raises(Stopped, match="did not end in time"):
-        run(small(tiny), tmp_path / "run")
+        run(small(tiny, "sharding.grace_s=0.2"), tmp_path / "run")
     assert time.monotonic() - began < 25
     monkeypatch.setattr(TorchLearner, "forward_backward", plain)
     assert run(small(tiny), tmp_path / "run")["steps"] == 4
@@ -247,7 +245,6 @@ def test_a_checkpoint_is_not_broken_off(
     tiny: TinyFactory, tmp_path: Path, lucky: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked to end while a step is being saved, and long after its grace: the step is there."""
-    monkeypatch.setattr(guard, "GRACE_S", 0.1)
     plain = checkpoint.save
 
     def slow(world: Any, folder: Path, step: int, state: Any) -> None:
@@ -258,7 +255,7 @@ def test_a_checkpoint_is_not_broken_off(
 
     monkeypatch.setattr(checkpoint, "save", slow)
     with pytest.raises(Stopped):
-        run(small(tiny, "zero.checkpoint_every=1"), tmp_path / "run")
+        run(small(tiny, "zero.checkpoint_every=1", "sharding.grace_s=0.1"), tmp_path / "run")
     assert "step-000002" in {path.name for path in (tmp_path / "run/stages/01-zero/checkpoints").iterdir()}
 
 

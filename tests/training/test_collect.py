@@ -58,26 +58,27 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Collector:
 
 def test_one_attempt_trains_all(collector: Collector) -> None:
     engine = Numbering()
-    groups, lag = collect(collector, engine, done=2, attempts=1)  # type: ignore[arg-type]
+    collected = collect(collector, engine, done=2, attempts=1)  # type: ignore[arg-type]
+    groups = collected.groups
     assert [g.problem.id for g in groups] == ["p8", "p9", "p10", "p11"] and all(g.trained for g in groups)
     assert [g.mixed for g in groups] == [False, False, False, True]
-    assert lag >= 0 and len({p.seed for p in engine.asked}) == 4
+    assert collected.lag is not None and collected.lag >= 0 and len({p.seed for p in engine.asked}) == 4
 
 
 def test_new_questions_until_enough_are_mixed(collector: Collector) -> None:
     engine = Numbering()
-    groups, _ = collect(collector, engine, done=0, attempts=9)  # type: ignore[arg-type]
+    groups = collect(collector, engine, done=0, attempts=9).groups  # type: ignore[arg-type]
     assert len(groups) == 16, "four rollouts of four, each with one mixed group"
     assert [g.problem.id for g in groups if g.trained] == ["p3", "p7", "p11", "p15"]
-    again, _ = collect(collector, Numbering(), done=0, attempts=9)  # type: ignore[arg-type]
+    again = collect(collector, Numbering(), done=0, attempts=9).groups  # type: ignore[arg-type]
     assert [g.problem for g in again] == [g.problem for g in groups]
-    later, _ = collect(collector, Numbering(), done=1, attempts=9)  # type: ignore[arg-type]
+    later = collect(collector, Numbering(), done=1, attempts=9).groups  # type: ignore[arg-type]
     assert not {g.problem.id for g in later} & {g.problem.id for g in groups}
     assert len({p.seed for p in engine.asked}) == 16
 
 
 def test_attempts_have_an_end(collector: Collector) -> None:
-    groups, _ = collect(collector, Numbering(), done=0, attempts=2)  # type: ignore[arg-type]
+    groups = collect(collector, Numbering(), done=0, attempts=2).groups  # type: ignore[arg-type]
     assert len(groups) == 8 and sum(g.trained for g in groups) == 2
 
 
@@ -85,5 +86,5 @@ def test_what_is_beyond_the_questions_is_not_trained(collector: Collector, monke
     monkeypatch.setitem(
         table.REWARDS, "accuracy", lambda _, r: Score(float(r.problem.id != "p0" and r.completion.ids[0] == 0))
     )
-    groups, _ = collect(collector, Numbering(), done=0, attempts=3)  # type: ignore[arg-type]
+    groups = collect(collector, Numbering(), done=0, attempts=3).groups  # type: ignore[arg-type]
     assert [g.problem.id for g in groups if g.trained] == ["p1", "p2", "p3", "p4"] and len(groups) == 8

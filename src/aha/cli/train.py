@@ -1,4 +1,4 @@
-"""Commands that train: run, review, recipes."""
+"""Commands that train: run, review, workers, recipes."""
 
 from __future__ import annotations
 
@@ -71,6 +71,21 @@ def review(
         if not by:
             raise UserError("review --import needs --by NAME: who decided is kept with each decision")
         show(dict(reviews.take(folder, take, by)), as_json)
+
+
+@app.command(rich_help_panel="Train")
+def workers(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that goes on now.")],
+    rollout: Annotated[int | None, typer.Option(help="As many that sample.", min=1)] = None,
+    reward: Annotated[int | None, typer.Option(help="As many that grade.", min=0)] = None,
+    as_json: Json = False,
+) -> None:
+    """See the workers of a run, or change how many there are."""
+    from aha.distributed.rollout.channel import Kind
+    from aha.pipeline.workers import asked_for
+
+    chosen: dict[Kind, int | None] = {"rollout": rollout, "reward": reward}
+    show(asked_for(folder, {kind: count for kind, count in chosen.items() if count is not None}), as_json)
 
 
 @app.command(rich_help_panel="Train")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from aha.cli.shared import Device, Dtype, Json, Threads, app, console, print_json, print_line
+from aha.errors import UserError
+
+if TYPE_CHECKING:
+    from aha.doctor.findings import Finding
 
 
 @app.command(rich_help_panel="Use")
@@ -69,18 +74,48 @@ def report(
 
 
 @app.command(rich_help_panel="Use")
-def doctor(as_json: Json = False) -> None:
-    """Examine this machine."""
-    from aha.doctor import examine
+def doctor(
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Examine all processes of a run: start it as the run, with torchrun.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs where not given.", rich_help_panel="With --cluster")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda: as the run's.", rich_help_panel="With --cluster")
+    ] = "auto",
+    wait: Annotated[
+        float, typer.Option(help="Seconds for each check.", min=5, rich_help_panel="With --cluster")
+    ] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Examine this machine; with --cluster, all processes of a run."""
+    if cluster:
+        from aha.doctor.cluster import Examination, examine
 
-    findings = examine()
-    if as_json:
-        print_json({f.name: {"value": f.value, "state": f.state, "remedy": f.remedy} for f in findings})
+        def show(found: Examination) -> None:
+            _show_findings(found.findings, found.as_dict() if as_json else None)
+
+        fails = examine(out or Path("runs"), device, wait, show).fails
     else:
-        marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for f in findings:
-            table.add_row(f.name, marks[f.state], escape(f.value), f"[dim]{escape(f.remedy)}[/]")
-        console.print(table)
-    if any(f.state == "bad" for f in findings):
+        from aha.doctor import machine
+
+        if out is not None or device != "auto":
+            raise UserError(f"{'--out' if out is not None else '--device'} is for --cluster; give both, or neither")
+        findings = machine.examine()
+        _show_findings(findings, {f.name: f.as_dict() for f in findings} if as_json else None)
+        fails = any(f.state == "fails" for f in findings)
+    if fails:
         raise typer.Exit(1)
+
+
+def _show_findings(findings: Sequence[Finding], plain: dict[str, Any] | None) -> None:
+    """A table, or `plain` data as JSON."""
+    if plain is not None:
+        print_json(plain)
+        return
+    marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fails": "[red]fails[/]"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for f in findings:
+        table.add_row(f.name, marks[f.state], escape(f.value), f"[dim]{escape(f.remedy)}[/]")
+    console.print(table)

@@ -23,11 +23,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from aha.distributed.tensor import divide_
 from aha.distributed.world import World
-from aha.errors import UserError
 from aha.models.decoder import Forward, forward_of
 from aha.models.layers import decoder_layers, recompute_
 from aha.models.loading import cast_
@@ -136,11 +135,13 @@ class Sharded:
     def as_lies(self, like: Tensor, value: Tensor) -> Tensor:
         if not isinstance(like, DTensor) or isinstance(value, DTensor):
             return value
-        if self._tensor > 1:
-            raise UserError(
-                "a checkpoint of one process cannot be divided by sharding.tensor; set sharding.tensor=1 until the next"
-            )
-        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+        mesh, part = like.device_mesh, value
+        for axis in reversed(range(mesh.ndim)):  # matrices are divided first, then each part among the data's
+            lies: Any = like.placements[axis]
+            if not lies.is_replicate():
+                part = _chunk(part, mesh.size(axis), mesh.get_local_rank(axis), lies.dim)
+        own = part.to(like.device).contiguous()
+        return DTensor.from_local(own, mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride())
 
     def rounded(self, weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
         return {name: x.to(dtype) if isinstance(x, DTensor) else x for name, x in weights.items()}
@@ -164,6 +165,17 @@ class _Whole(nn.Module):
 
     def forward(self, compute: Callable[[], Any]) -> Any:
         return compute()
+
+
+def _chunk(tensor: Tensor, count: int, number: int, axis: int) -> Tensor:
+    """One of `count` parts along an axis, as large as the others but for the last ones, which may be empty.
+
+    >>> [_chunk(torch.arange(5), 4, i, 0).tolist() for i in range(4)]
+    [[0, 1], [2, 3], [4], []]
+    """
+    size = -(-tensor.shape[axis] // count)
+    first = min(number * size, tensor.shape[axis])
+    return tensor.narrow(axis, first, min(size, tensor.shape[axis] - first))
 
 
 def shares(samples: Sequence[Sample], count: int) -> list[list[int]]:

@@ -1,12 +1,12 @@
 """What ends all processes of a run together: a request to stop, and the end of one of them.
 
-    with watched(world, stop, deadline=120):
-        ...
+    with watched(world, stop, deadline=120) as explained:
+        with explained(lambda state, reason: folder.set_state(state=state, reason=reason)): ...
 
 A thread of each process says every second, in the store where all have met, that it lives, whether it was asked to
 stop, and, at the end, why it ended. It hears the same of the others: a request becomes everyone's, and a process that
 ended or was silent for `deadline` seconds ends all, each with a sentence; also those that wait for it inside of a
-collective operation, which no signal and no exception reaches.
+collective operation, which no signal and no exception reaches. The thread then notes why, and ends the process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ SILENT_S = 5.0  # for which a process is silent that has ended, where communicat
 GRACE_S = 10.0  # for a process to end by itself, once another one has
 BROKEN = ("gloo", "nccl", "connection", "socket", "process group")  # words of errors of communication
 GOES_ON = "; the same command goes on from the last checkpoint"
-Explained = Callable[[], contextlib.AbstractContextManager[None]]
+STOPPED = 143  # exit status after a request to stop
+Note = Callable[[str, str], None]  # is told "stopped" or "failed", and why
+Explained = Callable[[Note], contextlib.AbstractContextManager[None]]
 _numbers = itertools.count()  # of watches; each has keys of its own
 
 
@@ -56,15 +58,16 @@ class _Heard:
 @contextlib.contextmanager
 def watched(world: World, stop: Request, deadline: float) -> Iterator[Explained]:
     """Watch over the processes until all have left. Raises RunFailed, or Stopped, where another one has ended; what is
-    given does so inside, for those who note why something failed."""
+    given does so inside, for those who note why something failed; where the process is left, it notes it by what it is
+    given itself."""
     if world.size == 1:
-        yield contextlib.nullcontext
+        yield lambda _: contextlib.nullcontext()
         return
     watch = _Watch(world, stop, deadline)
     world.wait()  # all can be heard
     watch.start()
     try:
-        with watch.explained():
+        with watch.explained(_no_note):
             yield watch.explained
             world.wait()  # nobody leaves before all are done
         watch.say("done")
@@ -86,13 +89,16 @@ class _Watch(threading.Thread):
         self._store = dist.TCPStore(
             self._host, port, is_master=False, wait_for_workers=False, timeout=datetime.timedelta(seconds=deadline)
         )
-        number = next(_numbers)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store may outlive the processes of one
+        number = f"{attempt}-{next(_numbers)}"
         self._keys = [f"aha-{number}-{rank}" for rank in range(world.size)]
         self._beats = itertools.count()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._how = self._why = ""
         self._heard = {rank: _Heard(at=time.monotonic()) for rank in range(world.size) if rank != world.rank}
         self._lost = ""  # why the store cannot be asked any more
+        self._answered = time.monotonic()  # by the store, at last
+        self._note: Note = _no_note
         self._beat()
 
     def say(self, how: str, why: str = "") -> None:
@@ -110,8 +116,9 @@ class _Watch(threading.Thread):
         self.join(PERIOD_S)
 
     @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
+    def explained(self, note: Note) -> Iterator[None]:
         """Puts the end of another process in the place of an error of communication."""
+        before, self._note = self._note, note
         try:
             yield
         except BaseException as error:
@@ -120,6 +127,8 @@ class _Watch(threading.Thread):
                 raise
             how, why = other
             raise (Stopped(why) if how == "stopped" else RunFailed(f"{why}{GOES_ON}")) from error
+        finally:
+            self._note = before
 
     def culprit(self) -> tuple[str, str] | None:
         """How and why another process has ended, which communication has failed with; None where none has."""
@@ -133,27 +142,39 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         """Until `end`."""
+        threading.Thread(target=self._talk, daemon=True, name="aha-watch-store").start()
         since = 0.0
         while not self._over.wait(PERIOD_S):
-            if not self._lost:
-                self._round()
             found = self._ended(self._deadline)
             since = since or (time.monotonic() if found else 0.0)
             patience = GRACE_S if any(heard.how for heard in self._heard.values()) or self._lost else 0.0
             if found and time.monotonic() - since >= patience and not self._over.is_set():
-                _leave(self._world, f"{found[1]}{GOES_ON}")
+                self._leave(*found)
 
-    def _round(self) -> None:
+    def _leave(self, how: str, why: str) -> None:
+        """End this process, whatever it is waiting for."""
+        with contextlib.suppress(OSError):  # nothing can be said of it any more
+            self._note(how, why)
+        print(f"aha: (process {self._world.rank}) {why}{GOES_ON}", file=sys.stderr, flush=True)
+        os._exit(STOPPED if how == "stopped" else 1)
+
+    def _talk(self) -> None:
+        """To the store, which may not answer for as long as a network is down, whatever deadline it was given."""
         try:
-            self._beat()
-            self._listen()
+            while not self._over.wait(PERIOD_S):
+                self._beat()
+                self._listen()
+                self._answered = time.monotonic()
         except RuntimeError:
             self._lost = f"the store at {self._host} where all processes have met is gone"
 
     def _beat(self) -> None:
         words = [next(self._beats), self._request.asked, self._how, self._why]
-        with self._lock:
-            self._store.set(self._keys[self._world.rank], json.dumps(words))
+        if self._lock.acquire(timeout=2 * PERIOD_S):  # else a question before has no answer yet
+            try:
+                self._store.set(self._keys[self._world.rank], json.dumps(words))
+            finally:
+                self._lock.release()
 
     def _listen(self) -> None:
         others = list(self._heard)
@@ -168,15 +189,20 @@ class _Watch(threading.Thread):
                     self._request.asked = True
 
     def _ended(self, silence: float) -> tuple[str, str] | None:
-        """How and why one of the others has ended; "failed" after `silence` seconds without a word."""
+        """How and why one of the others has ended; after `silence` seconds without a word it "failed", or "stopped"
+        where that was asked for: whoever asks may not wait for all to end."""
+        how = "stopped" if self._request.asked else "failed"
         for rank, heard in self._heard.items():
             if heard.how in ("stopped", "failed"):
                 return heard.how, f"process {rank} ended: {heard.why}"
         if self._lost:
-            return "failed", self._lost
+            return how, self._lost
         for rank, heard in self._heard.items():
             if not heard.how and time.monotonic() - heard.at > silence:
-                return "failed", f"process {rank} has given no sign of life for {silence:.0f} s"
+                if time.monotonic() - self._answered > silence / 2:
+                    nobody = f"nothing was heard for {silence:.0f} s from {self._host}, where all have met, or others"
+                    return how, nobody
+                return how, f"process {rank} has given no sign of life for {silence:.0f} s"
         return None
 
 
@@ -194,7 +220,5 @@ def _sentence(error: BaseException) -> str:
     return str(error).removesuffix(GOES_ON) if named else f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _leave(world: World, sentence: str) -> None:
-    """End this process, whatever it is waiting for."""
-    print(f"aha: (process {world.rank}) {sentence}", file=sys.stderr, flush=True)
-    os._exit(1)
+def _no_note(how: str, why: str) -> None:
+    """Where nothing is to be noted."""

@@ -16,17 +16,21 @@ import contextlib
 import datetime
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout as set_timeout
 
+from aha.distributed.address import NAMED, settle, taken
 from aha.errors import RunFailed, UserError
 
 NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 MEETING_S = 600.0  # in which all processes have to have come
+CONNECTING_S = 120.0  # for one connection, once they have; gloo waits five times that for others to connect
 FOREVER_S = 30 * 86400.0
 
 
@@ -87,28 +91,53 @@ def launched() -> World:
 
 
 @contextlib.contextmanager
-def joined(seconds: float, device: str) -> Iterator[World]:
-    """The processes of this run, met. What they do together may take `seconds` (0: any time), and happens on `device`.
-    Raises RunFailed where some do not come."""
+def joined(seconds: float, device: str, meeting: float = 0.0) -> Iterator[World]:
+    """The processes of this run, met. What they do together may take `seconds` (0: any time), and happens on `device`;
+    to meet they have `meeting` seconds (0: `MEETING_S`). Raises RunFailed where some do not come."""
     world = launched()
     if world.size > 1 and not dist.is_initialized():  # once a process: a store of addresses serves one meeting
-        _meet(seconds, device)
+        _meet(seconds, device, meeting or MEETING_S)
     yield world
 
 
-def _meet(seconds: float, device: str) -> None:
+def gpu_of(world: World) -> int:
+    """The number of a process's GPU, of those that it sees: the launcher may have left it one alone. Raises UserError
+    where there is none for it."""
+    seen = torch.cuda.device_count()
+    if seen == 1 and world.local_size > 1 and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return 0
+    if world.local_rank >= seen:
+        raise UserError(
+            f"process {world.rank} sees {seen} GPUs and would take number {world.local_rank}; start as many processes "
+            "on a machine as it has GPUs"
+        )
+    return world.local_rank
+
+
+def _meet(seconds: float, device: str, meeting: float) -> None:
     backend = "gloo"
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     patience = datetime.timedelta(seconds=seconds or FOREVER_S)
+    connecting = datetime.timedelta(seconds=min(CONNECTING_S, meeting))
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=datetime.timedelta(seconds=MEETING_S)))
+        store, rank, size = next(dist.rendezvous("env://", timeout=datetime.timedelta(seconds=meeting)))
+        store.set_timeout(datetime.timedelta(seconds=meeting))
+        settle(store, rank, size)
         store.set_timeout(patience)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise RunFailed(
-            f"the {os.environ['WORLD_SIZE']} processes did not all meet at {where} within {MEETING_S:.0f} s; start as "
+            f"the {os.environ['WORLD_SIZE']} processes did not all meet at {where} within {meeting:.0f} s; start as "
             "many, and see that the address can be reached from each"
         ) from error
+    try:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=connecting)
+    except RuntimeError as error:
+        raise RunFailed(
+            f"the processes met, but {socket.gethostname()}, which gloo reaches at {taken()}, has no connection to all "
+            f"others ({str(error).splitlines()[0][:300]}); set {NAMED} to the interface that the machines share, as "
+            "ip -br addr lists them"
+        ) from error
+    set_timeout(patience)

@@ -131,7 +131,7 @@ def _made(run: Run, row: Row) -> Made:
     tasks = config.get("task") or run.recipe.get("task")
     data = ""
     if row.kind in ("rl", "collect", "compare"):
-        data = _tasks(tasks)
+        data = _tasks(tasks, row.stage)
     elif row.kind == "reward-model":
         data = short(text_under(config, "data"))
     elif row.kind == "sft":
@@ -176,18 +176,19 @@ def _shares(data: Mapping[str, Any]) -> str:
     return ", ".join(f"{short(str(name))} {value:g}" for name, value in data.items() if finite(value) is not None)
 
 
-def _tasks(choice: Any) -> str:
+def _tasks(choice: Any, stage: Stage) -> str:
     """The tasks of a stage, without the folders of a user's machine."""
     if isinstance(choice, Mapping):
-        return ", ".join(f"{_task(str(name))} {share:g}" for name, share in choice.items() if finite(share) is not None)
-    return _task(choice) if isinstance(choice, str) else ""
+        shares = ((_task(str(name), stage), share) for name, share in choice.items() if finite(share) is not None)
+        return ", ".join(f"{task} {share:g}" for task, share in shares)
+    return _task(choice, stage) if isinstance(choice, str) else ""
 
 
-def _task(spec: str) -> str:
+def _task(spec: str, stage: Stage) -> str:
     if is_plugin(spec):
         return PurePath(spec).name
     name, _, source = spec.partition(":")
-    hub = is_hub_id(source) or source.startswith(FILE_ON_HUB)
+    hub = _from_hub(source, stage) or source.startswith(FILE_ON_HUB)
     return f"{name} ({source if hub else PurePath(source).name})" if source else name
 
 
@@ -198,9 +199,16 @@ def _on_hub(run: Run, stage: Stage) -> Iterator[str]:
         for spec in choice if isinstance(choice, Mapping) else [choice]:
             source = "" if not isinstance(spec, str) or is_plugin(spec) else spec.partition(":")[2]
             if source.startswith(FILE_ON_HUB):
-                source = "/".join(source.removeprefix(FILE_ON_HUB).split("/")[:2])
-            if is_hub_id(source):
+                yield "/".join(source.removeprefix(FILE_ON_HUB).split("/")[:2])
+            elif _from_hub(source, stage):
                 yield source
+
+
+def _from_hub(source: str, stage: Stage) -> bool:
+    """Whether `source` looks like an id, and the stage, which notes all files and folders that it reads, read none of
+    that name."""
+    files = stage.inputs.get("data")
+    return is_hub_id(source) and isinstance(files, Mapping) and source not in files
 
 
 def is_hub_id(name: str) -> bool:

@@ -30,6 +30,7 @@ from aha.tasks.prompt_data import PREFERENCES
 
 def check(recipe: Recipe) -> None:
     """Raises UserError for the first thing that a stage would stumble over later."""
+    _workers(recipe)
     for name, stage in recipe.stages.items():
         for source in files_of(stage, recipe):
             if not Path(source).exists():
@@ -49,6 +50,28 @@ def check(recipe: Recipe) -> None:
                     task_of(recipe, task)
             case _:
                 pass
+
+
+def _workers(recipe: Recipe) -> None:
+    """What a launcher cannot do, and what needs one."""
+    launcher, choice = recipe.launcher, recipe.workers
+    for name, stage in recipe.stages.items():
+        if isinstance(stage, RLStage) and stage.rollouts.ahead and launcher == "here":
+            raise UserError(
+                f"{name}.rollouts.ahead={stage.rollouts.ahead} samples beside learning, which needs workers; add "
+                "launcher=processes or launcher=ray, or set rollouts.ahead=0"
+            )
+    if launcher != "here" and recipe.engine.kind != "native":
+        raise UserError(
+            f"launcher={launcher} is for aha's own engine; set engine.kind=native, or launcher=here with "
+            f"engine.kind={recipe.engine.kind}"
+        )
+    if launcher != "ray" and choice.address:
+        raise UserError(f"workers.address={choice.address} is of a Ray cluster; add launcher=ray, or leave it out")
+    if launcher != "ray" and choice.learners > 1:
+        raise UserError(
+            f"workers.learners={choice.learners} is for launcher=ray; start as many processes with torchrun instead"
+        )
 
 
 def files_of(stage: Stage, recipe: Recipe) -> list[str]:

@@ -6,6 +6,7 @@ import time
 
 from aha.config import EvaluationChoice
 from aha.evaluation.evaluate import Evaluation, evaluate
+from aha.evaluation.grading import Share
 from aha.models.dialogue import Dialogue
 from aha.pipeline.context import Context
 from aha.pipeline.processes import share_of
@@ -17,15 +18,17 @@ SAMPLES_SHOWN = 3
 
 
 def evaluate_when(
-    context: Context, engine: Engine, dialogue: Dialogue, choice: EvaluationChoice, sampling: Sampling, when: str
-) -> Evaluation:
-    """The evaluation `when` ("before" or "after") the stage: figures, samples and a line for who watches."""
+    context: Context, engine: Engine, dialogue: Dialogue, choice: EvaluationChoice, sampling: Sampling, when: str,
+    share: Share | None = None,
+) -> Evaluation:  # fmt: skip
+    """The evaluation `when` ("before" or "after") the stage: figures, samples and a line for who watches. By `share`
+    processes divide it; in its place, as they divide other questions."""
     folder = context.folder
     context.observer.note(f"evaluating {when} training: {choice.problems} problems x {choice.samples} samples")
     began = time.perf_counter()
     result = evaluate(
         engine, dialogue, context.task, problems=choice.problems, samples=choice.samples, sampling=sampling,
-        seed=context.recipe.seed, share=share_of(context, dialogue),
+        seed=context.recipe.seed, share=share or share_of(context, dialogue),
     )  # fmt: skip
     folder.write_json("samples.json", {**folder.read_json("samples.json"), when: examples(result, SAMPLES_SHOWN)})
     folder.write_json("evaluation.json", {**folder.evaluation(), when: result.figures})  # last: all is there

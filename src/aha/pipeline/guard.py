@@ -1,6 +1,6 @@
 """What watches over a run from outside of it: a request to stop, and a phase that never ends.
 
-    with stop_requests() as stop:
+    with stop_requests(8) as stop:
         for step in train(...):
             if stop.asked: save and raise Stopped
 
@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import signal
 import threading
@@ -21,59 +22,105 @@ from types import FrameType
 from aha.errors import Stopped
 
 STDERR = 2
-GRACE_S = 8.0  # after a request to stop, for the step to end; what is left is for the checkpoint
+LATE = "the step did not end in time and was not saved"
+
+
+class Late(Stopped):
+    """Raised by its class alone, in a thread that hears no signals."""
+
+    def __init__(self) -> None:
+        super().__init__(LATE)
 
 
 @dataclass(slots=True)
 class Stop:
-    """Whether the run was asked to end."""
+    """Whether the run was asked to end: the step that runs has `grace_s` seconds then. `alarm` has `Stopped` raised
+    where the run is, in so many seconds; 0: not any more."""
 
+    grace_s: float
     asked: bool = False
-    heard: bool = False  # signals come here
+    alarm: Callable[[float], None] = lambda _: None
     saving: bool = False
+
+    def ask(self) -> None:
+        """End after the step that runs; any thread may ask."""
+        self.asked = True
+        if not self.saving:
+            self.alarm(self.grace_s)
 
     @contextlib.contextmanager
     def saved(self) -> Iterator[None]:
         """Around what keeps a step that has ended: it takes as long as it takes, and is not broken off."""
         self.saving = True
-        if self.heard:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        self.alarm(0)
         try:
             yield
         finally:
             self.saving = False
-            if self.heard and self.asked:
-                signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+            if self.asked:
+                self.alarm(self.grace_s)
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Stop]:
-    """Listens for SIGTERM. The step that runs may end and be saved; where it takes longer than `GRACE_S`, `Stopped` is
-    raised in its midst and the run goes on from the last checkpoint. Only a process's first thread hears signals."""
-    stop = Stop()
+def stop_requests(grace_s: float) -> Iterator[Stop]:
+    """Listens for SIGTERM. The step that runs may end and be saved; where it takes longer than `grace_s`, `Stopped` is
+    raised in its midst and the run goes on from the last checkpoint. Only a process's first thread hears signals: in
+    another one, those who have the `Stop` ask."""
+    stop = Stop(grace_s)
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield stop
+        with _interrupted(threading.get_ident()) as stop.alarm:
+            yield stop
         return
 
     def asked(_: int, __: FrameType | None) -> None:
-        stop.asked = True
-        if not stop.saving:
-            signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+        stop.ask()
 
     def late(_: int, __: FrameType | None) -> None:
-        raise Stopped("the step did not end in time and was not saved")
+        raise Stopped(LATE)
+
+    def alarm(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGALRM, late)
-    stop.heard = True
+    stop.alarm = alarm
     try:
         yield stop
     finally:
-        stop.heard = False
+        stop.alarm = lambda _: None
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _interrupted(thread: int) -> Iterator[Callable[[float], None]]:
+    """An alarm for a thread, which comes between two steps of its interpreter: what it calls outside is waited for."""
+    lock = threading.Lock()
+    timer: threading.Timer | None = None
+    over = False
+
+    def ring() -> None:
+        with lock:
+            if not over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Late))
+
+    def alarm(seconds: float) -> None:
+        nonlocal timer
+        if timer is not None:
+            timer.cancel()
+        timer = threading.Timer(seconds, ring) if seconds else None
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
+
+    try:
+        yield alarm
+    finally:
+        with lock:
+            over = True
+        alarm(0)
 
 
 @contextlib.contextmanager

@@ -6,18 +6,18 @@ import functools
 from dataclasses import asdict, replace
 from typing import Any
 
-from aha.algorithms.setting import Setting
 from aha.algorithms.table import algorithm
 from aha.config import RLStage
 from aha.errors import RunFailed, Stopped
 from aha.evaluation.evaluate import Evaluation, evaluate
 from aha.models.chat_template import remember_template
 from aha.models.loading import Loaded, save
-from aha.pipeline.context import Context, dialogue_of, engine_of, policy_of
+from aha.pipeline.context import Context, dialogue_of, policy_of
 from aha.pipeline.evaluations import evaluate_when
-from aha.pipeline.processes import evaluated_before, keep, placement, resume, share_of, start_of, stopping
+from aha.pipeline.processes import evaluated_before, keep, placement, resume, start_of, stopping
 from aha.pipeline.reward_stage import load_scorer
 from aha.pipeline.store import write_rollouts
+from aha.pipeline.workers import Drawn, sampler
 from aha.protocols import Engine
 from aha.training.critic import ValueLearner
 from aha.training.learner import Optimiser, TorchLearner
@@ -31,37 +31,50 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     setting = algorithm(stage.algorithm.name).setting.replaced(stage.algorithm.options)
     loaded = start_of(context, stage.positions)
     dialogue = dialogue_of(loaded, context.recipe.template)
-    engine = engine_of(loaded, context.runtime, stage.rollouts.slots)
-    scorers = {
-        name: load_scorer(context.data[choice.model], context, stage.optimiser.micro_batch_tokens)
-        for name, choice in stage.preferences.items()
-    }
-    share = share_of(context, dialogue)
-    loop = Loop(stage, context.task, context.recipe.seed, context.runtime.coarsest, dialogue, scorers, share)
-    learner, critic = _learners(context, loop, loaded, setting)
-    done, seconds = _resume(context, learner, critic)
+    with sampler(context, stage, loaded, dialogue, setting.attempts) as drawn:
+        scorers = {
+            name: load_scorer(context.data[choice.model], context, stage.optimiser.micro_batch_tokens)
+            for name, choice in stage.preferences.items()
+        }
+        loop = Loop(
+            stage, context.task, context.recipe.seed, context.runtime.coarsest, dialogue, scorers, drawn.share,
+            drawn.source,
+        )  # fmt: skip
+        return _train(context, loop, loaded, drawn)
+
+
+def _train(context: Context, loop: Loop, loaded: Loaded, drawn: Drawn) -> dict[str, Any]:
+    """All steps and both evaluations."""
+    stage, engine = loop.stage, drawn.engine
+    evaluated = functools.partial(
+        evaluate_when, context, engine, loop.dialogue, stage.evaluation, _sampling(loop), share=loop.share
+    )
+    learner, critic = _learners(context, loop, loaded)
+    done, seconds = _resume(context, learner, critic, drawn)
     context.observer.stage(context.folder.name, done, stage.steps)
     if not evaluated_before(context):
         engine.publish(learner.weights(), 0)
-        evaluate_when(context, engine, dialogue, stage.evaluation, _sampling(loop), "before")
+        evaluated(when="before")
     memory: list[float] = []
     for step in train(loop, learner, engine, done, critic):
         memory.append(step.metrics.values["memory/rss_gb"])
         if grows(memory):
             context.observer.note(f"memory grows: {memory[0]:.2f} GB after the first step, {memory[-1]:.2f} GB now")
             memory.clear()
+        for note in drawn.notes():
+            context.observer.note(note)
         seconds += step.metrics.values["time/step_s"]
         done = step.metrics.step
         _record(context, loop, engine, step)
         context.alive()
         asked = stopping(context)
         if done % stage.checkpoint_every == 0 or done == stage.steps or asked:
-            keep(context, done, {**_state(learner, critic), "seconds": seconds})
+            keep(context, done, {**_state(learner, critic), "seconds": seconds, "sampler": drawn.state()})
         if asked:
             raise Stopped(f"step {done} is saved")
     if done != stage.steps:
         raise RunFailed(f"{done} of {stage.steps} planned steps were made")
-    after = evaluate_when(context, engine, dialogue, stage.evaluation, _sampling(loop), "after")
+    after = evaluated(when="after")
     remember_template(loaded.tokenizer, context.recipe.template)
     weights = learner.master_weights(loaded.model)
     if context.world.first:
@@ -69,11 +82,9 @@ def run_rl(context: Context, stage: RLStage) -> dict[str, Any]:
     return {"steps": stage.steps, "train_s": seconds, **after.figures}
 
 
-def _learners(
-    context: Context, loop: Loop, loaded: Loaded, setting: Setting
-) -> tuple[TorchLearner, ValueLearner | None]:
+def _learners(context: Context, loop: Loop, loaded: Loaded) -> tuple[TorchLearner, ValueLearner | None]:
     """The policy's learner, and a critic where the algorithm has one."""
-    stage, placed = loop.stage, placement(context)
+    stage, setting, placed = loop.stage, loop.setting, placement(context)
     chosen = stage.optimiser.model_dump(exclude={"micro_batch_tokens"})
     tokens = stage.optimiser.micro_batch_tokens
     learner = TorchLearner(
@@ -90,7 +101,7 @@ def _learners(
     return learner, ValueLearner(loaded.fresh_copy(), optimiser, micro_batch_tokens=tokens, **placed)
 
 
-def _resume(context: Context, learner: TorchLearner, critic: ValueLearner | None) -> tuple[int, float]:
+def _resume(context: Context, learner: TorchLearner, critic: ValueLearner | None, drawn: Drawn) -> tuple[int, float]:
     """Load the newest sound checkpoint and forget what was written after it: steps done and seconds spent."""
     blank = functools.partial(_state, learner, critic, blank=True)
     done, state = resume(context, blank)
@@ -98,6 +109,7 @@ def _resume(context: Context, learner: TorchLearner, critic: ValueLearner | None
         learner.load_state(state)
         if critic is not None:
             critic.load_state(state["critic"])
+    drawn.begin(done, state.get("sampler", {}))
     return done, float(state.get("seconds", 0.0))
 
 

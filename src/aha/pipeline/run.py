@@ -10,7 +10,6 @@ import datetime
 import functools
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
@@ -36,8 +35,9 @@ from aha.config import (
     identity_of,
 )  # fmt: skip
 from aha.distributed.lead import led
+from aha.distributed.rollout.elastic import forget_wanted
 from aha.distributed.watch import Explained, watched
-from aha.distributed.world import World, joined, launched
+from aha.distributed.world import World, gpu_of, joined, launched
 from aha.errors import Stopped, UserError, nearest
 from aha.models.loading import resolve
 from aha.pipeline.checks import check, files_of
@@ -55,6 +55,7 @@ from aha.pipeline.run_folder import RunFolder, StageFolder
 from aha.pipeline.sft_stage import run_sft
 from aha.plugins import is_plugin
 
+Listen = Callable[[Callable[[], None]], None]
 EDGE = 1 << 20  # bytes read at either end of a weight file for its digest
 
 
@@ -70,10 +71,13 @@ RUNNERS: dict[str, Callable[[Context, Any], dict[str, Any]]] = {
 LED = ("collect", "compare", "evaluate")  # by the first process, where there are several; the others sample for it
 
 
-def run(recipe: Recipe, out: Path, observer: Observer | None = None, begin: str = "") -> dict[str, Any]:
+def run(
+    recipe: Recipe, out: Path, observer: Observer | None = None, begin: str = "", listen: Listen | None = None
+) -> dict[str, Any]:
     """Run `recipe` in `out`; returns the result of its last stage. The same call resumes; with `begin` that stage and
     all after it are made again, whatever they made before is kept aside. Several processes that a launcher has started
-    all make the same call; the first one writes and is observed."""
+    all make the same call; the first one writes and is observed. `listen` is told how to ask the run to stop, where it
+    runs in a thread that hears no signals."""
     if begin and begin not in recipe.stages:
         raise UserError(f"no stage {begin!r} to begin with{nearest(begin, recipe.stages)}")
     chosen = _chosen(recipe, launched())
@@ -81,7 +85,10 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None, begin: str 
     task = task_of(recipe)
     check(recipe)
     with contextlib.ExitStack() as held:
-        stop, alive = held.enter_context(stop_requests()), held.enter_context(watchdog(recipe.stuck_after_s))
+        grace = recipe.sharding.grace_s
+        stop, alive = held.enter_context(stop_requests(grace)), held.enter_context(watchdog(recipe.stuck_after_s))
+        if listen is not None:
+            listen(stop.ask)
         world = held.enter_context(joined(recipe.stuck_after_s, chosen.device))
         explained = held.enter_context(watched(world, stop, recipe.sharding.deadline_s))
         if len(set(world.told(recipe.model_dump_json()))) > 1:
@@ -92,6 +99,8 @@ def run(recipe: Recipe, out: Path, observer: Observer | None = None, begin: str 
         stages = {name: folder.stage(number, name) for number, name in enumerate(recipe.stages, 1)}
         if begin and world.first:
             _begin_again(stages, begin)
+        if world.first:
+            forget_wanted(out)
         folder.write_json("run.json", {**describe(recipe, chosen), "processes": world.size})
         folder.event("start", recipe=recipe.name)
         result: dict[str, Any] = {}
@@ -163,20 +172,7 @@ def _chosen(recipe: Recipe, world: World) -> runtime.Runtime:
     if kind == "mps" or number:
         raise UserError(f"device={chosen.device} is for one process; use device=cuda or device=cpu with {world.size}")
     threads = recipe.threads or max(1, chosen.threads // world.local_size)
-    return replace(chosen, device=f"cuda:{_gpu(world)}" if kind == "cuda" else kind, threads=threads)
-
-
-def _gpu(world: World) -> int:
-    """The number of a process's GPU, of those that it sees: the launcher may have left it one alone."""
-    seen = torch.cuda.device_count()
-    if seen == 1 and world.local_size > 1 and os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return 0
-    if world.local_rank >= seen:
-        raise UserError(
-            f"process {world.rank} sees {seen} GPUs and would take number {world.local_rank}; start as many processes "
-            "on a machine as it has GPUs"
-        )
-    return world.local_rank
+    return replace(chosen, device=f"cuda:{gpu_of(world)}" if kind == "cuda" else kind, threads=threads)
 
 
 def _stage(context: Context, name: str, stage: Stage, explained: Explained) -> dict[str, Any]:
@@ -186,7 +182,7 @@ def _stage(context: Context, name: str, stage: Stage, explained: Explained) -> d
     if done is not None:
         return dict(done)
     try:
-        with explained():
+        with explained(lambda state, reason: folder.set_state(state=state, reason=reason)):
             result = _made_by(context, stage)
     except Stopped as stopped:
         folder.set_state(state="stopped", reason=str(stopped))
@@ -226,7 +222,7 @@ def _finished(context: Context, name: str, stage: Stage) -> dict[str, Any] | Non
     planned = stage.steps if isinstance(stage, RLStage | PretrainStage) else None
     folder.set_state(
         name=name, kind=stage.kind, state="running", planned_steps=planned, inputs=inputs, result=None, reason=None,
-        commit=_commit(),
+        commit=commit(),
     )  # fmt: skip
     return None
 
@@ -244,7 +240,7 @@ def describe(recipe: Recipe, chosen: runtime.Runtime) -> dict[str, Any]:
         "dtype": chosen.dtype_name,
         "threads": chosen.threads,
         "seed": recipe.seed,
-        "commit": _commit(),
+        "commit": commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
@@ -276,7 +272,7 @@ def _text_digest(text: str) -> str:
     return hashlib.sha256(json.dumps(text).encode()).hexdigest()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of a source checkout; None for an installed package."""
     try:
         done = subprocess.run(

@@ -24,6 +24,8 @@ from aha.config import Recipe, validate
 from aha.errors import UserError
 from aha.types import StepMetrics
 
+MAY_CHANGE = ("sharding", "launcher", "workers")  # sections that decide where things are made, and not what
+
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` whole or not at all."""
@@ -33,6 +35,18 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process runs the recipe of this folder now."""
+    try:
+        with (path / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 class RunFolder:
@@ -190,7 +204,7 @@ def _as_now(recipe: Any) -> Any:
 def _decisive(recipe: Any) -> Any:
     """What of a recipe may not change in the middle of a run."""
     counts = what_counts(recipe)
-    return {k: v for k, v in counts.items() if k != "sharding"} if isinstance(counts, dict) else counts
+    return {k: v for k, v in counts.items() if k not in MAY_CHANGE} if isinstance(counts, dict) else counts
 
 
 def _first_difference(old: Any, new: Any, where: str = "") -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from aha.config import RLStage
 from aha.errors import RunFailed
@@ -49,21 +50,69 @@ class Collector:
         return Sampling(r.max_tokens, r.temperature, r.top_k, r.top_p)
 
 
-def collect(collector: Collector, engine: Engine, done: int, attempts: int) -> tuple[list[Graded], float]:
-    """Groups of the step after `done` others, and how long grading went on after sampling, in seconds.
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The groups of a step, the seconds for which grading went on after sampling (None: nobody measured), more numbers
+    of the step by name, and the places of the groups' problems in the train split, where workers have made them."""
+
+    groups: list[Graded]
+    lag: float | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    places: tuple[int, ...] = ()
+
+
+class Source(Protocol):
+    """Where a step's groups come from: `collect`, or workers."""
+
+    def __call__(self, collector: Collector, engine: Engine, done: int, attempts: int) -> Collected:
+        """Groups of the step after `done` others; `attempts` as in `collect`."""
+        ...
+
+
+# collector, engine, number of a rollout, preferences -> its groups, and how long grading went on after sampling
+Attempt = Callable[[Collector, Engine, int, Sequence[str]], tuple[list[Graded], float | None]]
+
+
+def sampled_here(
+    collector: Collector, engine: Engine, number: int, preferences: Sequence[str]
+) -> tuple[list[Graded], float | None]:
+    """A group for each question of rollout `number`, graded by rules and by the reward models of `preferences`."""
+    problems, prompts = asked(collector, number)
+    sampled_at = time.perf_counter()
+
+    def make(places: Sequence[int]) -> list[Pairs]:
+        own = [prompts[place] for place in places]
+
+        def sampled() -> Iterator[Finished]:
+            nonlocal sampled_at
+            yield from engine.stream(own, collector.sampling)
+            sampled_at = time.perf_counter()
+
+        them, threads = [problems[place] for place in places], collector.stage.reward_threads
+        found = graded(sampled(), them, own, collector.dialogue, collector.task, collector.weights_of, threads)
+        return preferred(collector, preferences, found)
+
+    found = collector.share(problems, prompts, make)
+    return [group_of(pairs) for pairs in found], time.perf_counter() - sampled_at
+
+
+def collect(
+    collector: Collector, engine: Engine, done: int, attempts: int, attempt: Attempt = sampled_here
+) -> Collected:
+    """Groups of the step after `done` others, each rollout of questions made by `attempt`.
 
     With one attempt, a group for each question of the step. With more (DAPO's dynamic sampling, arXiv 2503.14476,
     eq. 11) new questions are sampled, up to `attempts` times, until as many groups as there are questions are mixed;
     only those are trained, and what is beyond them is not.
     """
-    wanted = collector.stage.rollouts.questions
+    wanted, preferences = collector.stage.rollouts.questions, collector.active(done)
     if attempts == 1:
-        return _attempt(collector, engine, done, collector.active(done))
+        return Collected(*attempt(collector, engine, done, preferences))
     found: list[Graded] = []
-    lag = 0.0
-    for attempt in range(attempts):
-        sampled, waited = _attempt(collector, engine, done * attempts + attempt, collector.active(done))
-        lag += waited
+    lags: list[float | None] = []
+    for turn in range(attempts):
+        sampled, lag = attempt(collector, engine, done * attempts + turn, preferences)
+        lags.append(lag)
         room = wanted - sum(g.trained for g in found)
         for group in sampled:
             trained = group.mixed and room > 0
@@ -71,41 +120,35 @@ def collect(collector: Collector, engine: Engine, done: int, attempts: int) -> t
             found.append(replace(group, trained=trained))
         if not room:
             break
-    return found, lag
+    measured = [lag for lag in lags if lag is not None]
+    return Collected(found, sum(measured) if measured else None)
 
 
-def _attempt(
-    collector: Collector, engine: Engine, number: int, preferences: Sequence[str]
-) -> tuple[list[Graded], float]:
-    """A group for each question of rollout `number`, graded by rules and by the reward models of `preferences`."""
+def asked(collector: Collector, number: int) -> tuple[list[Problem], list[Prompt]]:
+    """The problems of rollout `number` and how they are put."""
+    count = collector.stage.rollouts.questions
+    both = [question(collector, number * count + place) for place in range(count)]
+    return [problem for problem, _ in both], [prompt for _, prompt in both]
+
+
+def question(collector: Collector, index: int) -> tuple[Problem, Prompt]:
+    """Problem `index` of training and how it is put; what is drawn follows from the rollout that it is of."""
     r = collector.stage.rollouts
-    problems = [collector.task.problem("train", number * r.questions + place) for place in range(r.questions)]
-    prompts = [
-        Prompt(collector.dialogue.prompt(problem), r.group, seed_of(collector.seed, number, place))
-        for place, problem in enumerate(problems)
-    ]
-    sampled_at = time.perf_counter()
+    problem = collector.task.problem("train", index)
+    seed = seed_of(collector.seed, index // r.questions, index % r.questions)
+    return problem, Prompt(collector.dialogue.prompt(problem), r.group, seed)
 
-    def make(places: Sequence[int]) -> list[Pairs]:
-        asked = [prompts[place] for place in places]
 
-        def sampled() -> Iterator[Finished]:
-            nonlocal sampled_at
-            yield from engine.stream(asked, collector.sampling)
-            sampled_at = time.perf_counter()
+def group_of(pairs: Pairs) -> Graded:
+    """The rollouts of a problem with their verdicts."""
+    return Graded(pairs[0][0].problem, tuple(rollout for rollout, _ in pairs), tuple(given for _, given in pairs))
 
-        them, threads = [problems[place] for place in places], collector.stage.reward_threads
-        found = graded(sampled(), them, asked, collector.dialogue, collector.task, collector.weights_of, threads)
-        for name in preferences:
-            found = _preferred(collector, name, found)
-        return found
 
-    found = collector.share(problems, prompts, make)
-    groups = [
-        Graded(problem, tuple(rollout for rollout, _ in pairs), tuple(given for _, given in pairs))
-        for problem, pairs in zip(problems, found, strict=True)
-    ]
-    return groups, time.perf_counter() - sampled_at
+def preferred(collector: Collector, names: Sequence[str], groups: list[Pairs]) -> list[Pairs]:
+    """The groups with the scores of the reward models `names` added, each where a problem is for it."""
+    for name in names:
+        groups = _preferred(collector, name, groups)
+    return groups
 
 
 def _preferred(collector: Collector, name: str, groups: list[Pairs]) -> list[Pairs]:

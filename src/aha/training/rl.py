@@ -25,7 +25,7 @@ from aha.models.dialogue import Dialogue
 from aha.protocols import Engine, Learner, Task
 from aha.seeds import seed_of
 from aha.training import gate
-from aha.training.collect import Collector, Scorer, check_failures, collect
+from aha.training.collect import Collector, Scorer, Source, check_failures, collect
 from aha.training.shaping import Graded, Place, corrected, drafted, shaped, token_advantages
 from aha.training.step_metrics import group_metrics, memory_gb
 from aha.types import Group, Sample, Sampling, StepMetrics
@@ -45,6 +45,7 @@ class Loop:
     dialogue: Dialogue
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     share: Share = all_here  # by which several processes divide a step's questions
+    source: Source = collect  # where a step's groups come from
 
     @property
     def collector(self) -> Collector:
@@ -116,7 +117,8 @@ def train(
 def one_step(loop: Loop, learner: Learner, engine: Engine, done: int, critic: Critic | None = None) -> Step:
     """One rollout and its updates, after `done` earlier steps."""
     began = time.perf_counter()
-    graded, lag = collect(loop.collector, engine, done, loop.setting.attempts)
+    collected = loop.source(loop.collector, engine, done, loop.setting.attempts)
+    graded, lag = collected.groups, collected.lag or 0.0
     check_failures(graded, loop.stage.largest_failure_share, done + 1)
     graded_at = time.perf_counter()
     memory = {"memory/after_rollout_gb": memory_gb()}
@@ -131,7 +133,7 @@ def one_step(loop: Loop, learner: Learner, engine: Engine, done: int, critic: Cr
     ended = time.perf_counter()
     phases = {
         "rollout": graded_at - began - lag,
-        "score": lag,
+        **({} if collected.lag is None else {"score": lag}),
         "learn": learned_at - graded_at,
         "publish": ended - learned_at,
         "step": ended - began,
@@ -141,7 +143,7 @@ def one_step(loop: Loop, learner: Learner, engine: Engine, done: int, critic: Cr
     timing["rollout/tokens_per_s"] = tokens / phases["rollout"]
     if samples:
         timing["learn/tokens_per_s"] = sum(s.n_targets for s in samples) / phases["learn"]
-    values = {**described, **learned.values, **timing, **memory, "memory/rss_gb": memory_gb()}
+    values = {**described, **learned.values, **timing, **memory, "memory/rss_gb": memory_gb(), **collected.values}
     return Step(StepMetrics(done + 1, values), groups, learned.refused)
 
 

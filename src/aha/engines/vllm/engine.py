@@ -83,7 +83,8 @@ class VLLMEngine:
         tag = f"{self._name}:{self._published}:{version}"
         if self.choice.sleep:
             self.backend.wake()
-        with written(weights, tag, self.dtype, self.choice.folder, self.choice.bucket_mb << 20) as manifest:
+        way = (self.choice.folder, self.choice.bucket_mb << 20, self.choice.readers)
+        with written(weights, tag, self.dtype, *way) as manifest:
             announce(self.backend, manifest)
             self._tag = ""
             self.backend.tag(f"{tag} in part")

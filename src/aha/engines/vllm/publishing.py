@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from aha.engines.vllm.extension.aha_vllm_worker import PROTOCOL
 from aha.errors import RunFailed, UserError
 
 Manifest = dict[str, Any]
+MODES = {"user": (0o700, 0o600), "group": (0o750, 0o640), "all": (0o755, 0o644)}  # of a folder, and of files in it
 
 
 class Workers(Protocol):
@@ -61,16 +63,20 @@ def buckets(weights: Mapping[str, Tensor], dtype: torch.dtype, most_bytes: int) 
 
 @contextmanager
 def written(
-    weights: Mapping[str, Tensor], tag: str, dtype: torch.dtype, folder: str, most_bytes: int
+    weights: Mapping[str, Tensor], tag: str, dtype: torch.dtype, folder: str, most_bytes: int, readers: str = "user"
 ) -> Iterator[Manifest]:
-    """The manifest of the weights' files, which are there until the end of the `with`. Raises UserError."""
+    """The manifest of the weights' files, which are there until the end of the `with`, for `readers` (`MODES`) to read.
+    Raises UserError."""
+    of_folder, of_file = MODES[readers]
     try:
         with tempfile.TemporaryDirectory(prefix="aha-weights-", dir=folder or None) as place:
+            os.chmod(place, of_folder)
             listed = []
             for number, bucket in enumerate(buckets(weights, dtype, most_bytes)):
                 data = safetensors.torch.save(bucket)
                 name = f"{number:05d}.safetensors"
                 (Path(place) / name).write_bytes(data)
+                os.chmod(Path(place) / name, of_file)
                 listed.append({"file": name, "digest": hashlib.sha256(data).hexdigest(), "tensors": len(bucket)})
             yield {"protocol": PROTOCOL, "tag": tag, "folder": str(Path(place).resolve()), "buckets": listed}
     except OSError as error:

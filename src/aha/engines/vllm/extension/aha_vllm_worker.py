@@ -162,7 +162,7 @@ def compared(path: str, digest: str) -> str | None:
             for chunk in chunks(file.read):
                 found.update(chunk)
     except OSError as error:
-        return f"{path} cannot be read by the server ({error.strerror}); name an engine.folder that both sides can read"
+        return f"{path} cannot be read by the server ({error.strerror}); name an engine.folder and engine.readers"
     return None if found.hexdigest() == digest else wrong(path, digest, found.hexdigest())
 
 

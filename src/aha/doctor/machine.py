@@ -7,26 +7,13 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata, util
-from typing import Literal
 
 import psutil
 import torch
 
 from aha import runtime
-
-State = Literal["ok", "note", "bad"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One row of the examination; `remedy` is empty where nothing is to be done."""
-
-    name: str
-    value: str
-    state: State
-    remedy: str = ""
+from aha.doctor.findings import Finding
 
 
 def examine() -> list[Finding]:
@@ -35,35 +22,35 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Finding:
-    return Finding("python", platform.python_version(), "ok")
+    return Finding("python", platform.python_version())
 
 
 def _torch() -> Finding:
-    return Finding("torch", torch.__version__, "ok")
+    return Finding("torch", torch.__version__)
 
 
 def _transformers() -> Finding:
-    return Finding("transformers", metadata.version("transformers"), "ok")
+    return Finding("transformers", metadata.version("transformers"))
 
 
 def _device() -> Finding:
     chosen = runtime.choose()
     name = torch.cuda.get_device_name(0) if chosen.device == "cuda" else chosen.device
-    return Finding("device", f"{name}, {chosen.dtype_name}", "ok")
+    return Finding("device", f"{name}, {chosen.dtype_name}")
 
 
 def _bfloat16() -> Finding:
     if runtime.cpu_has_bfloat16():
-        return Finding("cpu bfloat16", "native", "ok")
-    return Finding("cpu bfloat16", "emulated", "note", "dtype=fastest stays with float32 here")
+        return Finding("cpu bfloat16", "native")
+    return Finding("cpu bfloat16", "emulated", "warning", "dtype=fastest stays with float32 here")
 
 
 def _threads() -> Finding:
     cores = runtime.default_threads()
     named = os.environ.get("OMP_NUM_THREADS")
     if named and named.isdigit() and int(named) > cores:
-        return Finding("threads", f"{cores} cores, OMP_NUM_THREADS={named}", "bad", f"set OMP_NUM_THREADS={cores}")
-    return Finding("threads", f"{cores} cores", "ok")
+        return Finding("threads", f"{cores} cores, OMP_NUM_THREADS={named}", "fails", f"set OMP_NUM_THREADS={cores}")
+    return Finding("threads", f"{cores} cores")
 
 
 def _load() -> Finding:
@@ -73,43 +60,45 @@ def _load() -> Finding:
         return Finding(
             "load",
             f"{one_minute:.1f} of {cores} cores busy",
-            "note",
+            "warning",
             "other processes can slow a step tenfold; end them",
         )
-    return Finding("load", f"{one_minute:.1f} of {cores} cores busy", "ok")
+    return Finding("load", f"{one_minute:.1f} of {cores} cores busy")
 
 
 def _memory() -> Finding:
     free = psutil.virtual_memory().available / 2**30
-    return Finding("memory", f"{free:.1f} GiB available", "ok" if free > 2 else "bad", "" if free > 2 else "free 2 GiB")
+    return Finding(
+        "memory", f"{free:.1f} GiB available", "ok" if free > 2 else "fails", "" if free > 2 else "free 2 GiB"
+    )
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(".").free / 2**30
     if free < 1:
         return Finding(
-            "disk", f"{free:.1f} GiB free here", "bad", "a run keeps its samples and checkpoints; free 1 GiB"
+            "disk", f"{free:.1f} GiB free here", "fails", "a run keeps its samples and checkpoints; free 1 GiB"
         )
     try:
         with tempfile.NamedTemporaryFile(dir="."):
             pass
     except OSError:
-        return Finding("disk", "this folder cannot be written", "note", "give runs another folder with --out")
-    return Finding("disk", f"{free:.1f} GiB free here", "ok")
+        return Finding("disk", "this folder cannot be written", "warning", "give runs another folder with --out")
+    return Finding("disk", f"{free:.1f} GiB free here")
 
 
 def _hub() -> Finding:
     if util.find_spec("datasets") is None:
-        return Finding("datasets", "not installed", "note", "data from a hub needs it: pip install 'aha[hub]'")
-    return Finding("datasets", metadata.version("datasets"), "ok")
+        return Finding("datasets", "not installed", "warning", "data from a hub needs it: pip install 'aha[hub]'")
+    return Finding("datasets", metadata.version("datasets"))
 
 
 def _kernels() -> Finding:
     from aha.models.kernels.build import library
 
     if library() is None:
-        return Finding("kernels", "none", "note", "a small model is 2 to 3 times faster on a CPU with g++ installed")
-    return Finding("kernels", "built for this processor", "ok")
+        return Finding("kernels", "none", "warning", "a small model is 2 to 3 times faster on a CPU with g++ installed")
+    return Finding("kernels", "built for this processor")
 
 
 def _sandbox() -> Finding:
@@ -117,8 +106,8 @@ def _sandbox() -> Finding:
 
     missing = available()
     if missing is not None:
-        return Finding("sandbox", missing, "note", "running model-written code needs it; maths does not")
-    return Finding("sandbox", "starts", "ok")
+        return Finding("sandbox", missing, "warning", "running model-written code needs it; maths does not")
+    return Finding("sandbox", "starts")
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
