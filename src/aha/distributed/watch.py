@@ -199,7 +199,7 @@ class _Watch(threading.Thread):
             return how, self._lost
         for rank, heard in self._heard.items():
             if not heard.how and time.monotonic() - heard.at > silence:
-                if time.monotonic() - self._answered > silence / 2:
+                if time.monotonic() - self._answered > silence - 1.5 * PERIOD_S:
                     nobody = f"nothing was heard for {silence:.0f} s from {self._host}, where all have met, or others"
                     return how, nobody
                 return how, f"process {rank} has given no sign of life for {silence:.0f} s"
