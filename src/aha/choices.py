@@ -108,7 +108,7 @@ class WorkersChoice(Section):
     reward: Count = 0  # that grade; 0: those that sample do
     learners: Positive = 1  # processes that learn (launcher=ray)
     threads: Count = 0  # of each worker; 0: the run's, divided among those that sample
-    address: str = ""  # of a running Ray cluster, as ray://HOST:10001 or auto; "": one of this machine
+    address: str = ""  # of a running Ray cluster, as HOST:6379 or auto; "": one of this machine
     restarts: Count = 3  # of the learners, each from the last checkpoint (launcher=ray)
     heartbeat_s: Annotated[float, Field(ge=2)] = 30.0  # of silence, after which a worker is taken for dead
     start_s: AboveZero = 300.0  # for a worker to come up

@@ -85,7 +85,9 @@ def workers(
     from aha.pipeline.workers import asked_for
 
     chosen: dict[Kind, int | None] = {"rollout": rollout, "reward": reward}
-    show(asked_for(folder, {kind: count for kind, count in chosen.items() if count is not None}), as_json)
+    found = asked_for(folder, {kind: count for kind, count in chosen.items() if count is not None})
+    asked = {f"{kind} from now on": count for kind, count in found["asked for"].items()}
+    show(found if as_json else {"workers": ", ".join(found["workers"]), **asked}, as_json)
 
 
 @app.command(rich_help_panel="Train")

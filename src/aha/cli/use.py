@@ -89,7 +89,10 @@ def doctor(
     ] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Examine this machine; with --cluster, all processes of a run."""
+    """Examine this machine.
+
+    With --cluster, all processes of a run before its first step.
+    """
     if cluster:
         from aha.doctor.cluster import Examination, examine
 

@@ -100,7 +100,8 @@ def run(
         if begin and world.first:
             _begin_again(stages, begin)
         if world.first:
-            forget_wanted(out)
+            forget_wanted(out)  # a process that was killed may have left it
+            held.callback(forget_wanted, out)
         folder.write_json("run.json", {**describe(recipe, chosen), "processes": world.size})
         folder.event("start", recipe=recipe.name)
         result: dict[str, Any] = {}

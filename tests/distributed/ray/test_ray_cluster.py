@@ -104,7 +104,7 @@ def test_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not where.local and where.words.startswith("Ray 2.60.0, 2 machines: 4 CPUs, 0 GPUs")
     assert ray.asked[0]["address"] == "auto" and "num_cpus" not in ray.asked[0]
     with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"ray://127.0.0.1:{server.getsockname()[1]}"
+        address = f"127.0.0.1:{server.getsockname()[1]}"
         with connected(recipe(f"workers.address={address}"), "demo"):
             assert ray.asked[1]["address"] == address
 
@@ -132,6 +132,16 @@ def test_nobody_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         pass
     assert time.monotonic() - began < 20
+
+
+def test_from_outside_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", Ray())
+    outside = recipe("workers.address=ray://head:10001")
+    with (
+        pytest.raises(UserError, match=r"ray://head:10001 is from outside .* ray job submit"),
+        connected(outside, "demo"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_those_who_were_told_to_leave_have_a_moment(ray: FakeRay) -> None:
     [
         ("The actor is dead because its worker process has died. Worker exit type: X", "its worker process has died"),
         ("The actor is dead because its node has died. Node Id: 7", "its node has died"),
+        ("The actor 7 is unavailable: The actor is temporarily unavailable: RpcError: X", "it cannot be reached"),
         ("\n  no module named 'aha'\n", "no module named 'aha'"),
         ("", "RuntimeError"),
     ],

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_ray import FakeRay, Handle
+from fake_ray import FakeRay, Handle, RayError
 
 from aha.config import Recipe, override
 from aha.distributed.ray import group, supervise
@@ -215,6 +215,56 @@ def test_one_that_does_not_come_up(ray: FakeRay, tmp_path: Path, monkeypatch: py
     result, _ = made(ray, tmp_path, telling, "workers.start_s=0.1", "workers.learners=2")
     assert isinstance(result, RunFailed)
     assert str(result).startswith("learner-0, learner-1 did not come up within workers.start_s=0.1 s; see Ray's logs")
+
+
+def test_machines_that_go_while_learners_come_up(ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no start of the run: they are started once more, until there is room elsewhere."""
+    plain = AhaLearner.meet
+
+    def meet(self: AhaLearner) -> Any:
+        if len(ray.actors) < 6:
+            raise RayError("The actor is dead because its node has died. Node: 7")
+        return plain(self)
+
+    monkeypatch.setattr(AhaLearner, "meet", meet)
+    monkeypatch.setattr(supervise, "LONGEST_PAUSE_S", 0.01)
+    result, lines = made(ray, tmp_path, telling, "workers.learners=2", "workers.restarts=0")
+    assert result["steps"] == 2 and len(ray.actors) == 6
+    again = "learner-0 died before it had begun (its node has died); all are started once more"
+    assert lines[1:3] == [again, again]
+
+
+def test_machines_that_go_all_the_time(ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meet(self: AhaLearner) -> Any:
+        raise RayError("The actor is dead because its node has died. Node: 7")
+
+    monkeypatch.setattr(AhaLearner, "meet", meet)
+    monkeypatch.setattr(supervise, "LONGEST_PAUSE_S", 0.01)
+    result, _ = made(ray, tmp_path, telling, "workers.start_s=0.05")
+    assert isinstance(result, RunFailed) and "(its node has died), and so did others before it" in str(result)
+
+
+def test_processes_that_die_on_machines_that_stay(
+    ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times is enough."""
+
+    def meet(self: AhaLearner) -> Any:
+        raise RayError("The actor is dead because its worker process has died. Exit: 7")
+
+    monkeypatch.setattr(AhaLearner, "meet", meet)
+    monkeypatch.setattr(supervise, "LONGEST_PAUSE_S", 0.01)
+    result, _ = made(ray, tmp_path, telling)
+    assert isinstance(result, RunFailed) and "see its log, /tmp/ray" in str(result) and len(ray.actors) == 3
+
+
+def test_machines_that_cannot_run_it(ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meet(self: AhaLearner) -> Any:
+        raise RayError("died because of an error raised in its creation task,\n  File x\nNo module named 'aha'\n")
+
+    monkeypatch.setattr(AhaLearner, "meet", meet)
+    result, _ = made(ray, tmp_path, telling)
+    assert repr(result) == "RunFailed(\"learner-0 cannot start on its machine: No module named 'aha'\")"
 
 
 def asked_in(ray: FakeRay, *signals: int) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from aha.choices import WorkersChoice
 from aha.distributed.rollout import crew as crews
 from aha.distributed.rollout.channel import Kind
 from aha.distributed.rollout.crew import Crew
-from aha.errors import RunFailed
+from aha.errors import RunFailed, UserError
 
 
 class Clock:
@@ -138,7 +138,7 @@ def test_what_cannot_get_better_ends_the_run(clock: Clock) -> None:
     case = Case()
     case.worker("rollout-1").say("failed", why="model 'x' cannot be loaded", final=True)
     case.crew.words()
-    with pytest.raises(RunFailed, match="worker rollout-1: model 'x' cannot be loaded"):
+    with pytest.raises(UserError, match="worker rollout-1: model 'x' cannot be loaded"):
         case.crew.gone()
 
 

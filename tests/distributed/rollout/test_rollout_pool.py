@@ -21,7 +21,7 @@ from aha.distributed.rollout.digest import digest
 from aha.distributed.rollout.engine import PoolEngine
 from aha.distributed.rollout.pool import Pool
 from aha.distributed.rollout.questions import Question
-from aha.errors import RunFailed
+from aha.errors import RunFailed, UserError
 from aha.types import Prompt, Sampling
 from tiny_models import TinyFactory
 
@@ -128,9 +128,9 @@ def test_what_breaks_the_pool_is_raised_where_the_trainer_waits() -> None:
     launcher = Puppets()
     with pooled(launcher, rollout=1) as (pool, _, __):
         ready(launcher, "rollout-0")[0].say("failed", why="model 'x' cannot be loaded", final=True)
-        with pytest.raises(RunFailed, match="worker rollout-0: model 'x' cannot be loaded"):
+        with pytest.raises(UserError, match="worker rollout-0: model 'x' cannot be loaded"):
             pool.until(lambda: None)
-        with pytest.raises(RunFailed):
+        with pytest.raises(UserError):
             pool.publish(WEIGHTS, 0)
 
 

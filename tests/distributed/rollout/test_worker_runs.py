@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,16 @@ import pytest
 import torch
 from puppets import Puppets, eventually, threads
 
+from aha import cli
 from aha.config import Recipe
 from aha.distributed.rollout.books import BOOKS, Balance, balance, read
 from aha.distributed.rollout.channel import Message
-from aha.distributed.rollout.elastic import ask_for, present
+from aha.distributed.rollout.elastic import present
 from aha.distributed.rollout.local import Processes
 from aha.errors import UserError
 from aha.pipeline import workers
 from aha.pipeline.observer import Silent
 from aha.pipeline.run import run
-from aha.pipeline.workers import asked_for
 from aha.rewards import table
 from aha.types import Rollout, Score, StepMetrics
 from rank_processes import on_ranks
@@ -153,24 +154,35 @@ class TestThreads:
         assert first["step"] == 0 and second["step"] == 2 and second["following"] == 9
         assert len(second["outstanding"]) == 3 and staleness(tmp_path / "out") <= 1
 
-    def test_workers_come_and_go_during_a_run(self, recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    def test_workers_come_and_go_during_a_run(
+        self, recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
         out = tmp_path / "out"
+
+        def called(*arguments: str) -> str:
+            """What `aha workers RUN` prints, and its exit status."""
+            monkeypatch.setattr(sys, "argv", ["aha", "workers", str(out), *arguments])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            shown = capsys.readouterr()
+            return f"{stop.value.code}: {shown.out}{shown.err}"
 
         class Asking(Silent):
             def step(self, metrics: StepMetrics) -> None:
                 if metrics.step == 1:
-                    assert asked_for(out, {"rollout": 2})["workers"] == ["rollout-0"]
+                    assert '"asked for": {"rollout": 2}' in called("--rollout", "2", "--json")
                     eventually(lambda: present(out) == ["rollout-0", "rollout-1"])
                 if metrics.step == 3:
-                    ask_for(out, {"rollout": 1})
+                    shown = called("--rollout", "1")
+                    assert "rollout-0, rollout-1" in shown and "rollout from now on  1" in shown
                     eventually(lambda: len(present(out) or ()) == 1)
 
         run(recipe("launcher=processes", "rollouts.ahead=1"), out, Asking())
         whole(out, 5, 3)
         counts = [line["workers/rollout"] for line in steady(out / STAGE / "metrics.jsonl")]
         assert counts == [1, 2, 2, 1, 1]
-        with pytest.raises(UserError, match="has no run with workers now"):
-            asked_for(out, {"rollout": 3})
+        assert called("--rollout", "3").startswith("2: aha: ") and not (out / "workers.json").exists()
 
     def test_reward_workers_grade(self, recipe: Callable[..., Recipe], tmp_path: Path, launcher: list[Puppets]) -> None:
         run(recipe(), tmp_path / "here")

@@ -166,7 +166,12 @@ def _connect(ray: Any, recipe: Recipe, address: str, run: str) -> Any:
 
 def _answers(address: str) -> None:
     """Raises UserError where nobody is at `address`: Ray would try for ten minutes."""
-    found = re.fullmatch(r"(?:ray://)?(?P<host>[^/:]+|\[[^/]+\]):(?P<port>\d+)", address)
+    if "://" in address:
+        raise UserError(
+            f"workers.address={address} is from outside of a cluster; start the command on one of its machines, as by "
+            "ray job submit, with workers.address=auto"
+        )
+    found = re.fullmatch(r"(?P<host>[^/:]+|\[[^/]+\]):(?P<port>\d+)", address)
     if found is None:
         return  # "auto", or a form that Ray knows
     with contextlib.suppress(OverflowError):
@@ -176,8 +181,7 @@ def _answers(address: str) -> None:
         except OSError as error:
             reason = error.strerror or str(error)
     raise UserError(
-        f"no Ray answers at workers.address={address} ({reason}); give HOST:6379 on a machine of the cluster, "
-        "ray://HOST:10001 from outside, or auto"
+        f"no Ray answers at workers.address={address} ({reason}); give HOST:6379 as ray start has said it, or auto"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from aha.distributed.ray.actors import GROUPS, ORDERS, WORDS, AhaLearner, Job
 from aha.distributed.ray.cluster import Needs, placed
-from aha.distributed.ray.launcher import why_of
+from aha.distributed.ray.launcher import WHY, why_of
 from aha.distributed.ray.mail import split
 from aha.distributed.rollout.channel import Message
 from aha.errors import RunFailed
@@ -31,7 +31,12 @@ LOOK_S = 0.5
 AFTER_S = 30.0  # for the others to end, once one has failed
 GONE_S = 60.0  # for an actor that was killed to be gone
 CAUSES = ("died", "unusable", "system", "failed", "fault")  # which end the others too
+UNABLE = "creation task"  # in what Ray says where an actor cannot be made
 OTHERS = ("broken", "stopped", "done")
+
+
+class Fell(Exception):
+    """One died before anything had begun: its machine may be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Learners:
         self._first_end = 0.0
 
     def meet(self, seconds: float, asked: Callable[[], None]) -> None:
-        """Wait until all are there; `asked` is called meanwhile. Raises RunFailed where one does not come."""
+        """Wait until all are there; `asked` is called meanwhile. Raises Fell where one dies on the way, and RunFailed
+        where one does not come, or cannot."""
         calls = {actor.meet.remote(): name for actor, name in zip(self._actors, self._names, strict=True)}
         until = time.monotonic() + seconds
         waiting = list(calls)
@@ -76,10 +82,13 @@ class Learners:
                     f"{missing} did not come up within workers.start_s={seconds:g} s; see Ray's logs of it, or raise "
                     "workers.start_s"
                 )
-        try:
-            self._where = self._ray.get(list(calls), timeout=seconds)
-        except self._ray.exceptions.RayError as error:
-            raise RunFailed(f"a learner could not start: {why_of(error)}") from error
+        for call, name in calls.items():
+            try:
+                self._where.append(self._ray.get(call, timeout=READING_S))
+            except self._ray.exceptions.RayError as error:
+                if UNABLE in str(error):
+                    raise RunFailed(f"{name} cannot start on its machine: {last_of(error)}") from error
+                raise Fell(f"{name} died before it had begun ({why_of(error)})") from error
 
     def begin(self, job: Job) -> None:
         """Let all make the run."""
@@ -161,6 +170,12 @@ class Learners:
     def _note(self, ending: Ending) -> None:
         self._first_end = self._first_end or time.monotonic()
         self._endings.append(ending)
+
+
+def last_of(error: BaseException) -> str:
+    """The last line of what Ray says, where it shows a traceback: the error's own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:WHY] if lines else type(error).__name__
 
 
 def environments(where: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -177,8 +177,10 @@ def why_of(error: BaseException) -> str:
     'its process has died'
     """
     text = str(error)
-    found = re.search(r"(?:because|the actor's) (its [^.\n]+)", text)
+    found = re.search(r"because (its [^.\n]+)", text)
     line = found[1] if found else next((line.strip() for line in text.splitlines() if line.strip()), "")
+    if "temporarily unavailable" in line:
+        line = "it cannot be reached"
     return (line or type(error).__name__)[:WHY]
 
 

@@ -21,14 +21,17 @@ from typing import Any, Protocol
 
 from aha.config import Recipe
 from aha.distributed.ray.actors import Job
-from aha.distributed.ray.cluster import Where, connected, library, name_of, needs_of, room
-from aha.distributed.ray.group import Ending, Learners
+from aha.distributed.ray.cluster import Needs, Where, connected, library, name_of, needs_of, room
+from aha.distributed.ray.group import Ending, Fell, Learners
 from aha.distributed.rollout.channel import Message
 from aha.distributed.world import launched
 from aha.errors import RunFailed, Stopped, UserError
 from aha.types import StepMetrics
 
 BEGUN = "recipe.yaml"  # a run folder has it before anything is told
+LONGEST_PAUSE_S = 15.0  # before learners are started once more
+MOST_CRASHES = 3
+LOGS = "/tmp/ray/session_latest/logs/worker-*.err on its machine"
 VISIBLE_S = 60.0  # for a file that another machine has written to be seen here
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 AGAIN = ("died", "broken")  # endings that the last checkpoint is good for
@@ -88,10 +91,9 @@ def on_ray(
         needs = needs_of(recipe, where.gpus, local=where.local)
         with room(needs, recipe.workers.start_s, requests.check, observer.note) as group:
             job = Job(run, recipe.model_dump_json(), str(out.absolute()), begin, os.getcwd())
+            starting = Starting(f"aha-{name}-learner-{{}}", needs, group, recipe, requests, observer)
             for start in range(1, recipe.workers.restarts + 2):
-                names = f"aha-{name}-learner-{{}}" + (f".{start}" if start > 1 else "")
-                learners = Learners(library(), needs, group, names, recipe.sharding.deadline_s)
-                ending = _watched(learners, recipe, job, observer, requests, where)
+                ending = _watched(starting, job, observer, requests, where)
                 if ending.how == "stopped":
                     observer.note(f"stopped: {ending.what}")
                 if ending.how not in AGAIN:
@@ -116,14 +118,59 @@ def _requests() -> Iterator[Requests]:
                 signal.signal(number, handler)
 
 
-def _watched(
-    learners: Learners, recipe: Recipe, job: Job, observer: Watching, requests: Requests, where: Where
-) -> Ending:
+@dataclass(slots=True)
+class Starting:
+    """Starts learners; no two have the same name."""
+
+    name: str
+    needs: Needs
+    group: Any
+    recipe: Recipe
+    requests: Requests
+    observer: Watching
+    tries: int = 0
+
+    def up(self) -> Learners:
+        """Learners that have met. Where one dies on the way they are started again, for `workers.start_s`: Ray may
+        not know yet that a machine is gone, or has to find room on another. Raises RunFailed after that, or where
+        processes die on machines that stay."""
+        seconds = self.recipe.workers.start_s
+        until, pause, crashes = time.monotonic() + seconds, min(1.0, LONGEST_PAUSE_S), 0
+        while True:
+            learners = self._made()
+            try:
+                learners.meet(seconds, self.requests.check)
+                return learners
+            except Fell as error:
+                learners.end()
+                crashes += "process has died" in str(error)
+                if crashes == MOST_CRASHES or time.monotonic() > until:
+                    raise RunFailed(f"{error}, and so did others before it; see its log, {LOGS}") from error
+                self.observer.note(f"{error}; all are started once more")
+            except BaseException:
+                learners.end()
+                raise
+            self._wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _made(self) -> Learners:
+        self.tries += 1
+        name = self.name + (f".{self.tries}" if self.tries > 1 else "")
+        return Learners(library(), self.needs, self.group, name, self.recipe.sharding.deadline_s)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.requests.check()
+            time.sleep(min(left, 0.2))
+
+
+def _watched(starting: Starting, job: Job, observer: Watching, requests: Requests, where: Where) -> Ending:
     """How the learners end that are started once."""
     seen = Seen(Path(job.out), observer)
     told = False
+    learners = starting.up()
     try:
-        learners.meet(recipe.workers.start_s, requests.check)
         learners.begin(job)
         while learners.listen(seen.tell):
             seen.check(where)

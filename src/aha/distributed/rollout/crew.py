@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from aha.choices import WorkersChoice
 from aha.distributed.rollout.channel import Kind, Launcher, Message, Setup, Worker
-from aha.errors import RunFailed
+from aha.errors import RunFailed, UserError
 
 KINDS: tuple[Kind, ...] = ("rollout", "reward")
 LONGEST_PAUSE_S = 30.0
@@ -93,12 +93,13 @@ class Crew:
         self._failures[kind] = 0
 
     def gone(self) -> list[tuple[Member, str]]:
-        """Those that are not there any more since the last call, and why. Raises RunFailed where none can stay."""
+        """Those that are not there any more since the last call, and why. Raises RunFailed where none stays, UserError
+        where none can be made."""
         found = [(member, why) for member in self.members.values() if (why := self._end_of(member))]
         for member, why in found:
             self.drop(member)
             if member.final:
-                raise RunFailed(f"worker {member.name}: {member.failed}")
+                raise UserError(f"worker {member.name}: {member.failed}")
             self._missed(member.kind, member.name, why)
         return found
 

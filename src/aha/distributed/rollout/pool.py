@@ -94,7 +94,7 @@ class Pool:
             return self._desk.look(name)
 
     def until(self, found: Callable[[], T | None]) -> T:
-        """What `found` returns, as soon as that is something. Raises RunFailed where the pool ends before."""
+        """What `found` returns, as soon as that is something. Raises what has ended the pool before."""
         while True:
             with self._changed:
                 self._raise()
@@ -185,7 +185,7 @@ class Pool:
 
     def _heard(self, member: Member, message: Message) -> None:
         match message.kind:
-            case "ready":
+            case "ready" if member.name in self._crew.members:
                 self._log({"event": "joined", "worker": member.name})
                 self._notes.append(f"worker {member.name} has joined")
                 if member.kind == "rollout" and self._current is not None:

@@ -58,7 +58,7 @@ def work(setup: Setup, take: Take, say: Say, read_weights: ReadWeights) -> None:
     voice = Voice(say)
     try:
         kit: Kit = setup.build(setup)
-        voice.say("ready")
+        voice.begin()
         worker = Grader(kit, take, voice) if setup.kind == "reward" else Sampler(kit, take, voice, read_weights)
         worker.run()
     except Leave:
@@ -81,6 +81,13 @@ class Voice:
         self._since = time.monotonic()
         self.tokens = self.rows = 0
         threading.Thread(target=self._beat, daemon=True, name="aha-beat").start()
+
+    def begin(self) -> None:
+        """It is made, and has nothing to do yet."""
+        with self._lock:
+            self._clock()
+            self._idle = 0.0
+        self.say("ready")
 
     def say(self, kind: str, about: dict[str, Any] | None = None, body: bytes = b"") -> None:
         """One word, with the clock as it stands."""
