@@ -44,6 +44,7 @@ def main() -> None:
     made.add_argument("--vocabularies", type=int, nargs="*", default=VOCABULARIES)
     made.add_argument("--micro-batch-tokens", type=int, default=4096, help="ours: tokens of one micro-batch")
     made.add_argument("--rows", type=int, default=16, help="peers: rows of one micro-batch")
+    made.add_argument("--tokens", type=int, default=TOKENS, help="of one update, about; peers pad a long tail manifold")
     arguments = made.parse_args()
     peers = sides(arguments)
     where = machine()
@@ -84,7 +85,7 @@ def speed_job(arguments: Namespace, folder: Path) -> dict[str, Any]:
     points = [
         {"name": f"{model}, {mix}", "model": folders[model], "lengths": lengths}
         for model in models
-        for mix, lengths in mixes(1024 if quick else TOKENS).items()
+        for mix, lengths in mixes(1024 if quick else arguments.tokens).items()
     ]
     return {**common(arguments), "points": points[: 2 if quick else None]}
 
