@@ -11,9 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from aha.engines.native import incremental
 from aha.engines.native.controls import Controls
 from aha.engines.native.engine import NativeEngine
-from aha.engines.native.incremental import COMPANY, IncrementalEngine
+from aha.engines.native.incremental import COMPANY, ENOUGH, MORE_COMPANY, IncrementalEngine
 from aha.engines.native.request import Request, Sample
 from aha.errors import UserError
 from aha.models.loading import load
@@ -194,27 +195,31 @@ def test_calling_off(tiny) -> None:
     assert finish(engine, request((4, 5), 2, 2)) == finish(engine_of(tiny("qwen2")), request((4, 5), 2, 2))
 
 
-def test_prompts_wait_for_company_where_many_rows_run(tiny) -> None:
+@pytest.mark.parametrize(("patience_s", "steps"), [(-1.0, 2), (1e9, 2 * COMPANY // MORE_COMPANY)])
+def test_prompts_wait_for_company_where_many_rows_run(
+    tiny, monkeypatch: pytest.MonkeyPatch, patience_s: float, steps: int
+) -> None:
+    monkeypatch.setattr(incremental, "PATIENCE_S", patience_s)
     engine = engine_of(tiny("qwen2"), slots=3 * COMPANY)
     endless = {"max_tokens": 100, "stop_ids": frozenset()}
     engine.submit(request((4, 5), 2 * COMPANY, 1, **endless))
     engine.step()
-    short, long = request((7, 8), **endless), request(tuple(range(100)) * 2, 1, max_tokens=20)
-    engine.submit(short)
+    engine.submit(request((7, 8), **endless))
+    for _ in range(steps - 1):
+        engine.step()
+        assert engine.running == 2 * COMPANY
     engine.step()
-    assert engine.running == 2 * COMPANY
+    assert engine.running == 2 * COMPANY + 1, "so many steps have been made"
+    for i in range(3):
+        engine.submit(request(tuple(range(ENOUGH // 3 + 1)), 1, i, max_tokens=2, stop_ids=frozenset()))
     engine.step()
-    assert engine.running == 2 * COMPANY + 1, "a step for each that many rows"
-    engine.submit(long)
-    engine.submit(request(tuple(range(100)), max_tokens=20))
-    engine.step()
-    assert engine.running == 2 * COMPANY + 3, "they use a prefill well"
+    assert not engine.waiting, "they use a prefill well"
 
 
 def test_room_is_kept_to(tiny) -> None:
     """Requests wait for the memory of others; what can never fit is refused."""
     wide = engine_of(tiny("qwen2"))
-    bytes_of_place = wide._place_bytes
+    bytes_of_place = wide.limits.place_bytes
     requests = [request(tuple(range(1, 60)), 2, i, max_tokens=100, stop_ids=frozenset()) for i in range(5)]
     expected = [finish(engine_of(tiny("qwen2")), each)[0] for each in requests]
     for each in requests:

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from aha import runtime
-from aha.models.loading import load
+from aha.serving.loop import EngineLoop
+from aha.serving.server import listen, make_server
 from aha.serving.service import Service, Settings
-from aha.serving.start import Options, defaults_of, listen, make_server, make_service
+from aha.serving.start import Options, make_service
 
 SECONDS = 120.0  # after which a test has failed that waits
 
@@ -47,7 +48,9 @@ class Served:
         """True as soon as nothing runs or waits."""
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
-            if not self.service.gate.inside and not self.service.loop.engine.busy:
+            loop: Any = self.service.loop
+            busy = loop.engine.busy if isinstance(loop, EngineLoop) else loop.running or any(r.works for r in loop._all)
+            if not self.service.gate.inside and not busy:
                 return True
             time.sleep(0.02)
         return False
@@ -56,13 +59,13 @@ class Served:
 Serve = Callable[..., Served]
 
 
-def serve_model(model: str = "tiny", options: Options | None = None, **settings: Any) -> Served:
-    """Serve `model` under `Settings(**settings)`."""
+def serve_model(model: str = "tiny", options: Options | None = None, engines: int = 1, **settings: Any) -> Served:
+    """Serve `model` under `Settings(**settings)`, by an engine in this process or by several in others."""
     pytest.importorskip("uvicorn")
     pytest.importorskip("fastapi")
-    loaded = load(model)
-    given = Settings(**{"name": "tiny", "defaults": defaults_of(loaded), "slots": 16, "stall_s": 20.0, **settings})
-    service = make_service(loaded, runtime.choose("cpu", "float32", 1), given, options or Options(room=2**28))
+    given = Settings(**{"name": "tiny", "slots": 16, "stall_s": 20.0, **settings})
+    chosen = runtime.choose("cpu", "float32", engines)
+    service = make_service(model, chosen, engines, given, options or Options(room=2**28))
     service.loop.start()
     sock = listen("127.0.0.1", 0)
     server = make_server(service, drain_s=5)

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aha.errors import UserError
-from aha.serving.guide import Grammars, Watch, tool_grammar
+from aha.serving.guide import FREE, Grammars, Guides, Rules, Watch, tool_grammar
 from aha.serving.reader import CLOSE
 from aha.serving.vocabulary import Vocabulary
 from tiny_models import tokenizer
 
 VOCABULARY = Vocabulary(tokenizer(), 260)
 END = 256
+GRAMMARS = Grammars(VOCABULARY, 260, frozenset({END}))
 SCHEMA = {
     "type": "object",
     "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 99}, "b": {"enum": ["x", "yé"]}},
@@ -32,8 +33,10 @@ def grammars() -> Grammars:
     return Grammars(VOCABULARY, 260, frozenset({END}))
 
 
-def watch(**options: Any) -> Watch:
-    return Watch(VOCABULARY, **{"thinking": False, "close_ids": VOCABULARY.encode(CLOSE), "ends": {END}, **options})
+def watch(**rules: Any) -> Watch:
+    guide = Guides(VOCABULARY, GRAMMARS, frozenset({END})).make(Rules(**rules))
+    assert guide is not None
+    return guide
 
 
 def walk(guide: Watch, wish: str, chance: random.Random, most: int = 400) -> tuple[str, bool]:
@@ -70,7 +73,7 @@ def test_stop_strings_are_looked_for_after_the_thinking() -> None:
 @given(st.randoms(use_true_random=False))
 def test_a_schema_holds_for_the_answer(chance: random.Random) -> None:
     pytest.importorskip("llguidance")
-    guide = watch(thinking=True, budget=20, matcher=GRAMMARS.of_schema(SCHEMA))
+    guide = watch(thinking=True, budget=20, grammar=GRAMMARS.of_schema(SCHEMA))
     text, ended = walk(guide, '{"a": "no number', chance)
     thinking, _, answer = text.partition(CLOSE)
     assert ended and len(thinking) <= 20  # characters of 20 bytes
@@ -78,28 +81,31 @@ def test_a_schema_holds_for_the_answer(chance: random.Random) -> None:
     assert 0 <= value["a"] <= 99 and value["b"] in ("x", "yé") and set(value) == {"a", "b"}
 
 
-GRAMMARS = Grammars(VOCABULARY, 260, frozenset({END}))
+def test_what_is_free_is_not_watched() -> None:
+    guides = Guides(VOCABULARY, GRAMMARS, frozenset({END}))
+    assert guides.make(FREE) is None and guides.make(Rules(thinking=True)) is None
+    assert guides.make(Rules(budget=0)) is not None and guides.make(Rules(("a",))) is not None
 
 
 def test_other_grammars(grammars: Grammars) -> None:
     chance = random.Random(1)
-    assert walk(watch(matcher=grammars.of_regex("[ab]{3}-[0-9]")), "xx", chance)[0][3] == "-"
-    assert walk(watch(matcher=grammars.of_lark('start: "yes" | "no"')), "n", chance) == ("no", True)
-    first = grammars.of_schema(SCHEMA)
-    first.consume_token(VOCABULARY.encode("{")[0])
-    assert not grammars.of_schema(SCHEMA).is_error(), "each sample has a matcher of its own"
+    assert walk(watch(grammar=grammars.of_regex("[ab]{3}-[0-9]")), "xx", chance)[0][3] == "-"
+    assert walk(watch(grammar=grammars.of_lark('start: "yes" | "no"')), "n", chance) == ("no", True)
+    first, second = (grammars.matcher(grammars.of_schema(SCHEMA)) for _ in range(2))
+    assert not first.consume_token(VOCABULARY.encode("x")[0]) and first.is_error()
+    assert not second.is_error(), "each sample has a matcher of its own"
 
 
 def test_a_call_of_a_tool(grammars: Grammars) -> None:
     tools = [{"name": "add", "parameters": SCHEMA}, {"name": 'say "hi"', "parameters": None}]
     for seed in range(5):
-        matcher = grammars.of_lark(tool_grammar(tools[:1], several=False))
-        text, ended = walk(watch(matcher=matcher), "I would rather", random.Random(seed))
+        grammar = grammars.of_lark(tool_grammar(tools[:1], several=False))
+        text, ended = walk(watch(grammar=grammar), "I would rather", random.Random(seed))
         assert ended and text.startswith("<tool_call>\n") and text.endswith("\n</tool_call>")
         call = json.loads(text.removeprefix("<tool_call>").removesuffix("</tool_call>"))
         assert call["name"] == "add" and set(call["arguments"]) == {"a", "b"}
     text, _ = walk(
-        watch(matcher=grammars.of_lark(tool_grammar(tools, several=True))),
+        watch(grammar=grammars.of_lark(tool_grammar(tools, several=True))),
         '<tool_call>\n{"name": "s',
         random.Random(0),
         40,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import psutil
 import pytest
 from serving_models import SECONDS, process
 
@@ -28,9 +29,12 @@ LONG = {
 
 
 @pytest.mark.slow
-def test_sigterm_finishes_what_runs() -> None:
-    """Streams under way come to their ends, nobody new is let in, and the process ends well."""
-    with process() as (running, url), httpx.Client(base_url=url, timeout=SECONDS) as http:
+@pytest.mark.parametrize("engines", ["1", "2"])
+def test_sigterm_finishes_what_runs(engines: str) -> None:
+    """Streams under way come to their ends, nobody new is let in, and the process ends well with its engines."""
+    with process("--engines", engines) as (running, url), httpx.Client(base_url=url, timeout=SECONDS) as http:
+        own = psutil.Process(running.pid).children(recursive=True)
+        assert len(own) == (2 if engines == "2" else 0)
         with http.stream("POST", "/v1/chat/completions", json=LONG) as stream:
             lines = stream.iter_lines()
             next(lines)
@@ -43,6 +47,7 @@ def test_sigterm_finishes_what_runs() -> None:
         finish = [json.loads(line[6:])["choices"][0]["finish_reason"] for line in rest if line.startswith("data: {")]
         assert finish[-1] == "length"
         assert running.wait(SECONDS) == 0
+        assert not psutil.wait_procs(own, timeout=SECONDS)[1]
 
 
 def read_to_the_end(lines: Iterator[str]) -> list[str]:

@@ -80,8 +80,9 @@ async def storm(port: int) -> tuple[Counter[tuple[str, bool]], dict[int, set[str
 
 
 @pytest.mark.slow
-def test_a_storm_of_clients() -> None:
-    with process("--queue", "400", "--stall", "5") as (running, url):
+@pytest.mark.parametrize("engines", ["1", "2"])
+def test_a_storm_of_clients(engines: str) -> None:
+    with process("--queue", "400", "--stall", "5", "--engines", engines) as (running, url):
         counts, told = asyncio.run(storm(int(url.rpartition(":")[2])))
         print(dict(counts))
         assert counts["good", True] > 20 and not [kind for kind, served in counts if not served]

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from aha.errors import UserError
-from aha.serving.vocabulary import Vocabulary
+from aha.serving.vocabulary import Vocabulary, ids_of
 from tiny_models import tokenizer
 
 BYTES = Vocabulary(tokenizer(), 260)
@@ -80,3 +80,6 @@ def test_special_tokens_are_hidden_and_named() -> None:
 def test_halves_of_characters_are_refused() -> None:
     with pytest.raises(UserError, match="surrogates"):
         BYTES.encode("a\ud800")
+    with pytest.raises(UserError, match="the rule has halves of characters"):
+        ids_of(BYTES.tokenizer, "a\udc00", "the rule")
+    assert ids_of(BYTES.tokenizer, "🙂", "it") == BYTES.encode("🙂")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +32,7 @@ TopP = Annotated[
     float | None, typer.Option(help="Else the model's own, or 0.95.", min=0.01, max=1, rich_help_panel=ASKING)
 ]
 Slots = Annotated[int, typer.Option(help="Samples that run together.", min=1, rich_help_panel=LIMITS)]
+Engines = Annotated[int, typer.Option(help="Copies of the model; 0: chosen.", min=0, rich_help_panel=LIMITS)]
 Queue = Annotated[int, typer.Option(help="Samples that may wait.", min=0, rich_help_panel=LIMITS)]
 Context = Annotated[int, typer.Option(help="Tokens in all; 0: the model's.", min=0, rich_help_panel=LIMITS)]
 CacheGiB = Annotated[float, typer.Option(help="Keys and values; 0: a share.", min=0, rich_help_panel=LIMITS)]
@@ -65,25 +68,28 @@ def serve(
     device: Device = "auto",
     dtype: Dtype = "auto",
     threads: Threads = 0,
+    engines: Engines = 0,
 ) -> None:
     """Serve a model to OpenAI's clients: chat completions, completions, responses. Needs the extra serve."""
     _check(thinking, reasoning_field)
     from aha import runtime
-    from aha.models.loading import load
-    from aha.serving import start
+    from aha.serving import server, start
     from aha.serving.service import Settings
 
     chosen = runtime.choose(device, dtype, threads)
     runtime.apply(chosen)
-    sock = start.listen(host, port)
-    loaded = load(model, chosen.device)
-    settings = Settings(
-        name or Path(model).name, frozenset({model}), slots, queue, int(body_mib * 2**20), timeout, stall,
-        start.defaults_of(loaded, temperature, top_p), FIELDS[reasoning_field], strict_seeds,
-    )  # fmt: skip
-    options = start.Options(template, thinking, forced, context, int(cache_gib * 2**30), tuple(api_key or ()), risk)
-    service = start.make_service(loaded, chosen, settings, options)
-    start.serve(service, sock, drain_s=drain, ready=lambda: _greet(service, chosen, host, sock.getsockname()[1]))
+    with contextlib.closing(server.listen(host, port)) as sock:
+        options = start.Options(
+            template, thinking, forced, temperature, top_p, context, int(cache_gib * 2**30), tuple(api_key or ()), risk
+        )
+        settings = Settings(
+            name or Path(model).name, frozenset({model}), slots, queue, int(body_mib * 2**20), timeout, stall,
+            FIELDS[reasoning_field], strict_seeds,
+        )  # fmt: skip
+        several = start.engines_for(model, chosen, engines)
+        service = start.make_service(model, chosen, several, settings, options)
+        said = functools.partial(_greet, service, chosen, several, host, sock.getsockname()[1])
+        server.serve(service, sock, drain_s=drain, ready=said)
 
 
 def _check(thinking: str, reasoning_field: str) -> None:
@@ -99,14 +105,14 @@ def _check(thinking: str, reasoning_field: str) -> None:
     del fastapi, uvicorn
 
 
-def _greet(service: Any, chosen: Any, host: str, port: int) -> None:
-    from aha.serving.start import is_local
+def _greet(service: Any, chosen: Any, engines: int, host: str, port: int) -> None:
+    from aha.serving.server import is_local
 
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     console.print(
         f"serving {service.settings.name} at {address}/v1 "
         f"({chosen.dtype_name} on {chosen.device}, threads {chosen.threads}, context {service.context}, "
-        f"slots {service.settings.slots})\nchat page at {address}/",
+        f"slots {service.settings.slots}{f', engines {engines}' if engines > 1 else ''})\nchat page at {address}/",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
     if not service.keys and not is_local(host):

@@ -91,6 +91,18 @@ def load(name: str, device: torch.device | str = "cpu", positions: int = 0) -> L
     return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _context(model))
 
 
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, without its weights. Raises UserError."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve(name), trust_remote_code=False)
+    except UNLOADABLE as error:
+        raise UserError(
+            f"model {name!r} has no tokenizer that can be loaded ({_reason(error)}); give a causal language model in "
+            "Hugging Face format"
+        ) from error
+    return tokenizer
+
+
 def _can_go_on(config: Any) -> None:
     """Raise ValueError where rotary angles follow from the number of positions: more of them would change all."""
     rope = getattr(config, "rope_parameters", None) or {}

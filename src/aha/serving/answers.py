@@ -88,13 +88,16 @@ class Events(Answer):
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
         headers += [(b"x-accel-buffering", b"no")]  # proxies hold back what they may
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        more = True
         async with contextlib.aclosing(self._events) as events:  # type: ignore[type-var]
             try:
                 async for event in events:
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
+                    more = not event.endswith(DONE)
+                    await send({"type": "http.response.body", "body": event, "more_body": more})
             except ApiError as error:
                 await send({"type": "http.response.body", "body": data(error.body), "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        if more:
+            await send({"type": "http.response.body", "body": b""})
 
 
 def data(value: Any, event: str = "") -> bytes:

@@ -2,7 +2,8 @@
 
     app = make_app(service)     # behind its keys and limits
 
-The chat page is at `/`.
+The chat page is at `/`. Requests that draw tokens go `Direct`ly to what answers them: FastAPI describes them, and says
+what is wrong with those that are not as they should be.
 """
 
 from __future__ import annotations
@@ -11,36 +12,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from pydantic import BaseModel
+
 from aha import __version__
 from aha.errors import UserError, nearest
 from aha.serving.answers import Answer
 from aha.serving.ask import beside
-from aha.serving.chat import chat
-from aha.serving.completions import completions
-from aha.serving.errors import ApiError, to_json
+from aha.serving.direct import ENDPOINTS, Direct, Make
+from aha.serving.errors import ApiError, to_json, told
 from aha.serving.limits import App, Guarded, Receive, Scope, Send
 from aha.serving.messages import tools_of, turns_of
 from aha.serving.page_files import read_page
 from aha.serving.prompt import tokens_of
-from aha.serving.responses import responses
-from aha.serving.schema import (
-    REFUSED,
-    ChatRequest,
-    CompletionRequest,
-    DetokenizeRequest,
-    ResponsesRequest,
-    TokenizeRequest,
-)
+from aha.serving.schema import REFUSED, DetokenizeRequest, TokenizeRequest
 from aha.serving.service import Service
 
 JSON, TEXT = "application/json", "text/plain; version=0.0.4; charset=utf-8"
-BODIES = {
-    "/v1/chat/completions": ChatRequest,
-    "/v1/completions": CompletionRequest,
-    "/v1/responses": ResponsesRequest,
-    "/tokenize": TokenizeRequest,
-    "/detokenize": DetokenizeRequest,
-}
+BODIES: dict[str, type[BaseModel]] = {path: schema for path, (schema, _) in ENDPOINTS.items()}
+BODIES |= {"/tokenize": TokenizeRequest, "/detokenize": DetokenizeRequest}
 
 
 def make_app(service: Service) -> App:
@@ -67,25 +56,24 @@ def make_app(service: Service) -> App:
     _facts(app, service, plain)
     _page(app)
     return Guarded(
-        app, service.keys, service.metrics, most_body=service.settings.most_body, stall_s=service.settings.stall_s
-    )
+        Direct(app, service), service.keys, service.metrics, most_body=service.settings.most_body,
+        stall_s=service.settings.stall_s,
+    )  # fmt: skip
 
 
 def _answers(app: Any, service: Service, sent: Callable[[Answer], Any]) -> None:
     """The endpoints that draw tokens."""
     errors = {status: {"description": "an error in OpenAI's shape"} for status in (400, 401, 404, 413, 429, 500, 503)}
 
-    @app.post("/v1/chat/completions", response_model=None, responses=errors)
-    async def chat_completions(body: ChatRequest):  # type: ignore[no-untyped-def]
-        return sent(await chat(service, body))
+    def endpoint(schema: type[BaseModel], make: Make) -> Callable[..., Any]:
+        async def answered(body):  # type: ignore[no-untyped-def]
+            return sent(await make(service, body))
 
-    @app.post("/v1/completions", response_model=None, responses=errors)
-    async def text_completions(body: CompletionRequest):  # type: ignore[no-untyped-def]
-        return sent(await completions(service, body))
+        answered.__annotations__ = {"body": schema}
+        return answered
 
-    @app.post("/v1/responses", response_model=None, responses=errors)
-    async def create_response(body: ResponsesRequest):  # type: ignore[no-untyped-def]
-        return sent(await responses(service, body))
+    for path, (schema, make) in ENDPOINTS.items():
+        app.post(path, name=schema.__name__, response_model=None, responses=errors)(endpoint(schema, make))
 
 
 def _page(app: Any) -> None:
@@ -124,8 +112,7 @@ def _facts(app: Any, service: Service, plain: Callable[..., Any]) -> None:
     @app.get("/health", response_model=None)
     @app.get("/ping", response_model=None)
     async def health():  # type: ignore[no-untyped-def]
-        alive = service.loop.alive
-        return plain({"status": "ok" if alive else "the engine has stopped"}, status=200 if alive else 503)
+        return plain({"status": service.loop.trouble or "ok"}, status=200 if service.loop.alive else 503)
 
     @app.get("/version", response_model=None)
     async def version():  # type: ignore[no-untyped-def]
@@ -187,11 +174,8 @@ def _say_errors(app: Any, plain: Callable[..., Any]) -> None:
         found.headers.update(error.headers)
         return found
 
-    async def ours(request: Any, error: Any) -> Any:
-        return answer(error)
-
-    async def users(request: Any, error: Any) -> Any:
-        return answer(ApiError(400, str(error)))
+    async def ours(request: Any, error: Any) -> Any:  # a bug goes on to the log too
+        return answer(told(error))
 
     async def unreadable(request: Any, error: Any) -> Any:
         faults = error.errors()
@@ -203,12 +187,8 @@ def _say_errors(app: Any, plain: Callable[..., Any]) -> None:
         said.headers.update(error.headers or {})
         return answer(said)
 
-    async def bug(request: Any, error: Any) -> Any:  # the error itself goes on to the log
-        return answer(ApiError(500, "the server has failed at this request; its log says why", code="internal_error"))
-
-    app.exception_handler(Exception)(bug)
-    app.exception_handler(ApiError)(ours)
-    app.exception_handler(UserError)(users)
+    for kind in (Exception, ApiError, UserError):
+        app.exception_handler(kind)(ours)
     app.exception_handler(RequestValidationError)(unreadable)
     app.exception_handler(HTTPException)(other)
 

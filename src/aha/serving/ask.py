@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aha.engines.native.request import Guide
 from aha.serving.calls import HERMES
 from aha.serving.constrain import Constraint, constraint_of
 from aha.serving.errors import invalid
-from aha.serving.guide import Watch
+from aha.serving.guide import Rules
 from aha.serving.messages import tools_of, turns_of
 from aha.serving.plan import Plan, controls_of, room_for, seeded
 from aha.serving.prompt import SWITCHES, Prompted, Turn, tokens_of
-from aha.serving.reader import CLOSE
 from aha.serving.schema import ChatRequest
 from aha.serving.service import Service
 from aha.serving.thinking import budget_of, thinks
@@ -80,10 +77,11 @@ def _plan(
     most = room_for(ids, limit, service.context, "messages")
     n = body.n or 1
     seed, first = seeded(body, n, service.repeats)
-    plan = Plan(
+    thinking = prompt.begin in ("inside", "before")
+    return Plan(
         ids, n, seed, first,
         controls_of(
-            body, service.settings.defaults, service.vocabulary, service.eos_ids, max_tokens=most,
+            body, service.defaults, service.vocabulary, service.eos_ids, max_tokens=most,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         ),
         ends=service.eos_ids,
@@ -94,24 +92,5 @@ def _plan(
         tagged=service.form.tagged,
         whole=bool(body.continue_final_message or body.messages[-1].prefix),
         calls=(HERMES if constraint.calls else service.form.calls) if tools else None,
+        rules=Rules(body.stops, thinking, budget_of(body, most) if thinking else None, constraint.grammar),
     )  # fmt: skip
-    thinking = prompt.begin in ("inside", "before")
-    budget = budget_of(body, most) if thinking else None
-    if not plan.stops and budget is None and constraint.matcher is None:
-        return plan
-    return replace(plan, guide=partial(watch, service, plan.stops, thinking, budget, constraint.matcher))
-
-
-def watch(service: Service, stops: tuple[str, ...], thinking: bool, budget: int | None, matcher: Any) -> Guide:
-    """A guide of one sample."""
-    return Watch(
-        service.vocabulary,
-        thinking=thinking,
-        budget=budget,
-        close_ids=service.vocabulary.encode(CLOSE),
-        stops=stops,
-        matcher=None if matcher is None else matcher.deep_copy(),
-        ends=service.eos_ids,
-        tagged=service.form.tagged,
-        device=service.loop.engine.engine.device,
-    )

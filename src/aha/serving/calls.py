@@ -88,8 +88,10 @@ def held(text: str, marks: Sequence[str]) -> int:
     >>> held("so </thi", ["</think>"])
     5
     """
-    longest = min(len(text), max(map(len, marks), default=1) - 1)
-    return next((n for n in range(longest, 0, -1) if any(mark.startswith(text[-n:]) for mark in marks)), 0)
+    tail = text[max(0, len(text) + 1 - max(map(len, marks), default=1)) :]
+    if not any(mark[0] in tail for mark in marks):
+        return 0
+    return next((n for n in range(len(tail), 0, -1) if any(mark.startswith(tail[-n:]) for mark in marks)), 0)
 
 
 class Calls:

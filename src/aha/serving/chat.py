@@ -81,17 +81,19 @@ async def _events(service: Service, asked: Asked, run: Run, head: dict[str, Any]
     counted = options is not None and bool(options.include_usage)
     head = {**head, "object": "chat.completion.chunk", **({"usage": None} if counted else {})}
     streams = [_Stream(service, asked, head, index) for index in range(asked.plan.n)]
-    for stream in streams:
-        yield stream.chunk({"role": "assistant", "content": ""})
+    # What comes first goes with the first text, and what comes last with the last: each message wakes two processes.
+    events = b"".join(stream.chunk({"role": "assistant", "content": ""}) for stream in streams)
     async for found in _reviewed(service, asked, run):
         if found is None:
-            yield KEEP_ALIVE
-            continue
-        index, update = found
-        if event := streams[index].events(update, run.progress[index]):
-            yield event
+            events += KEEP_ALIVE
+        else:
+            index, update = found
+            events += streams[index].events(update, run.progress[index])
+        if events and not run.over:
+            yield events
+            events = b""
     usage = data({**head, "choices": [], "usage": usage_of(run.plans, run.progress)}) if counted else b""
-    yield usage + DONE
+    yield events + usage + DONE
 
 
 async def _reviewed(service: Service, asked: Asked, run: Run) -> AsyncIterator[tuple[int, Update] | None]:

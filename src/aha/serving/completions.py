@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
 from itertools import accumulate
 from typing import Any
 
 from aha.engines.native.controls import Scored
 from aha.serving.answers import DONE, KEEP_ALIVE, Answer, Events, Json, data
-from aha.serving.ask import beside, watch
+from aha.serving.ask import beside
 from aha.serving.constrain import compile_, format_compiler
 from aha.serving.errors import invalid
+from aha.serving.guide import Rules
 from aha.serving.plan import Plan, controls_of, room_for, seeded
 from aha.serving.run import Progress, Run
 from aha.serving.schema import CompletionRequest
@@ -61,14 +60,14 @@ async def _plans(service: Service, body: CompletionRequest) -> list[Plan]:
     prompts, n = await beside(size, lambda: _prompts(service, body)), body.n or 1
     if len(prompts) * n > service.gate.slots + service.gate.queue:
         raise invalid(f"{len(prompts)} prompts x n={n} are more samples than this server ever takes on", "n")
-    matcher = await compile_(format_compiler(service.grammars, body.response_format, body.structured_outputs))
+    grammar = await compile_(format_compiler(service.grammars, body.response_format, body.structured_outputs))
     seed, first = seeded(body, n, service.repeats)
     plans = []
     for ids in prompts:
         most = room_for(ids, limit, service.context, "prompt")
         controls = controls_of(
             body,
-            service.settings.defaults,
+            service.defaults,
             service.vocabulary,
             service.eos_ids,
             max_tokens=most,
@@ -78,9 +77,8 @@ async def _plans(service: Service, body: CompletionRequest) -> list[Plan]:
             ids, n, seed, first, controls, ends=service.eos_ids, stops=body.stops,
             keep_stop=bool(body.include_stop_str_in_output), special=body.skip_special_tokens is False,
             prompt_scores=body.logprobs if body.echo and body.logprobs is not None else None if most else 0,
+            rules=Rules(body.stops, grammar=grammar),
         )  # fmt: skip
-        if plan.stops or matcher is not None:
-            plan = replace(plan, guide=partial(watch, service, plan.stops, False, None, matcher))
         plans.append(plan)
     return plans
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from aha.serving.errors import invalid
-from aha.serving.guide import Grammars, tool_grammar
+from aha.serving.guide import Grammar, Grammars, tool_grammar
 from aha.serving.schema import ChatRequest, NamedTool, ResponseFormat, StructuredOutputs
 
 COMPILE_S = 30.0
@@ -18,9 +18,9 @@ COMPILE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """`matcher` of a grammar, copied for each sample; None: free. `calls`: the answer is a call of a tool."""
+    """The `grammar` of an answer; None: it is free. `calls`: the answer is a call of a tool."""
 
-    matcher: Any = None
+    grammar: Grammar | None = None
     calls: bool = False
 
 
@@ -47,9 +47,9 @@ async def constraint_of(grammars: Grammars, body: ChatRequest, tools: Sequence[M
 
 def format_compiler(
     grammars: Grammars, response: ResponseFormat | None, structured: StructuredOutputs | None
-) -> Callable[[], Any] | None:
+) -> Callable[[], Grammar] | None:
     """What compiles the grammar of an answer's format; None where it is free."""
-    found: list[Callable[[], Any]] = []
+    found: list[Callable[[], Grammar]] = []
     if response is not None and response.type == "json_object":
         found.append(partial(grammars.of_schema, {"type": "object"}))
     if response is not None and response.type == "json_schema":
@@ -63,8 +63,8 @@ def format_compiler(
     return found[0] if found else None
 
 
-def _structured(grammars: Grammars, asked: StructuredOutputs) -> list[Callable[[], Any]]:
-    found: list[Callable[[], Any]] = []
+def _structured(grammars: Grammars, asked: StructuredOutputs) -> list[Callable[[], Grammar]]:
+    found: list[Callable[[], Grammar]] = []
     if asked.json_ is not None:
         try:
             schema = json.loads(asked.json_) if isinstance(asked.json_, str) else asked.json_
@@ -84,7 +84,7 @@ def _structured(grammars: Grammars, asked: StructuredOutputs) -> list[Callable[[
     return found
 
 
-async def compile_(compiler: Callable[[], Any] | None) -> Any:
+async def compile_(compiler: Callable[[], Grammar] | None) -> Grammar | None:
     """Compile beside the event loop."""
     if compiler is None:
         return None

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from aha.errors import UserError
+
 TYPES = {
     408: "timeout_error",
     429: "rate_limit_error",
@@ -13,6 +15,7 @@ TYPES = {
     503: "server_error",
     504: "timeout_error",
 }  # every other one is an invalid_request_error
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class ApiError(Exception):
@@ -38,6 +41,15 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
     return ApiError(400, message, param=param, code=code)
 
 
+def told(error: Exception) -> ApiError:
+    """What a client is told of an error; of a bug of ours no more than that there is one."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, UserError):
+        return ApiError(400, str(error))
+    return ApiError(500, "the server has failed at this request; its log says why", code="internal_error")
+
+
 def to_json(value: Any) -> bytes:
     """JSON in UTF-8. Halves of characters, which UTF-8 cannot hold, are written as JSON escapes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return ENCODER.encode(value).encode("utf-8", "backslashreplace")

@@ -1,6 +1,7 @@
 """What may come next in one sample: an end to thinking that takes too long, a grammar after the thinking, stop strings.
 
-    guide = Watch(vocabulary, thinking=True, budget=512, close_ids=(643,), matcher=grammar.matcher())
+    rules = Rules(thinking=True, budget=512, grammar=grammars.of_regex("[0-9]+"))   # of a request: numbers and texts
+    guide = Guides(vocabulary, grammars, eos_ids).make(rules)                       # of one of its samples
 
 Grammars are compiled and matched by llguidance (`pip install 'aha[guide]'`). A grammar holds for the answer alone:
 thinking is free.
@@ -11,20 +12,44 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aha.errors import UserError
-from aha.serving.reader import closings_of
+from aha.serving.reader import CLOSE, closings_of
 from aha.serving.vocabulary import Vocabulary
 
 CALLED = "}\n</tool_call>"  # after a call's arguments
 # Between the parts of JSON: a space, or a line end with spaces. A model that is made to write JSON may else write space
 # without end.
 SPACE = {"whitespace_pattern": "( |\n {0,16})?"}
+
+
+class Grammar(NamedTuple):
+    """`kind`: json (a schema), regex or lark."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a request's samples are held to. `thinking`: they begin inside of it, and may do so for `budget` tokens."""
+
+    stops: tuple[str, ...] = ()
+    thinking: bool = False
+    budget: int | None = None
+    grammar: Grammar | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.stops) or self.budget is not None or self.grammar is not None
+
+
+FREE = Rules()
 
 
 class Watch:
@@ -100,17 +125,25 @@ class Grammars:
         self._vocabulary, self._size, self._eos_ids = vocabulary, size, sorted(eos_ids)
         self._compiled = functools.lru_cache(maxsize=64)(self._compile)
 
-    def of_schema(self, schema: Mapping[str, Any] | bool) -> Any:
-        """A matcher of JSON that `schema` accepts. Raises UserError where it cannot be compiled."""
-        return self._compiled("json", json.dumps(schema)).deep_copy()
+    def of_schema(self, schema: Mapping[str, Any] | bool) -> Grammar:
+        """The grammar of JSON that `schema` accepts. Raises UserError where it cannot be compiled."""
+        return self._checked(Grammar("json", json.dumps(schema)))
 
-    def of_regex(self, regex: str) -> Any:
-        """A matcher of text that matches `regex` as a whole."""
-        return self._compiled("regex", regex).deep_copy()
+    def of_regex(self, regex: str) -> Grammar:
+        """The grammar of text that matches `regex` as a whole."""
+        return self._checked(Grammar("regex", regex))
 
-    def of_lark(self, grammar: str) -> Any:
-        """A matcher of a grammar in llguidance's form of Lark."""
-        return self._compiled("lark", grammar).deep_copy()
+    def of_lark(self, grammar: str) -> Grammar:
+        """A grammar in llguidance's form of Lark."""
+        return self._checked(Grammar("lark", grammar))
+
+    def matcher(self, grammar: Grammar) -> Any:
+        """A matcher of one sample. Raises UserError where the grammar cannot be compiled."""
+        return self._compiled(*grammar).deep_copy()
+
+    def _checked(self, grammar: Grammar) -> Grammar:
+        self._compiled(*grammar)
+        return grammar
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
@@ -131,6 +164,34 @@ class Grammars:
         if matcher.is_error():
             raise UserError(f"the {kind} grammar cannot be used: {_first_line(matcher.get_error())}")
         return matcher
+
+
+class Guides:
+    """Makes the guides of samples. `ends` end a sample; `tagged`: the model was taught R1-Zero's tags."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, grammars: Grammars, ends: frozenset[int], *, tagged: bool = False,
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
+        self._vocabulary, self._grammars, self._ends = vocabulary, grammars, ends
+        self._tagged, self._device = tagged, device
+        self._close_ids = vocabulary.encode(CLOSE)
+
+    def make(self, rules: Rules) -> Watch | None:
+        """The guide of one sample; None where there is nothing to watch. Raises UserError for an unusable grammar."""
+        if not rules:
+            return None
+        return Watch(
+            self._vocabulary,
+            thinking=rules.thinking,
+            budget=rules.budget,
+            close_ids=self._close_ids,
+            stops=rules.stops,
+            matcher=None if rules.grammar is None else self._grammars.matcher(rules.grammar),
+            ends=self._ends,
+            tagged=self._tagged,
+            device=self._device,
+        )
 
 
 def tool_grammar(tools: Sequence[Mapping[str, Any]], several: bool) -> str:

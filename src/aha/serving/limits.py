@@ -12,8 +12,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from aha.errors import UserError
 from aha.serving.auth import OPEN, Keys, is_open
-from aha.serving.errors import ApiError, to_json
+from aha.serving.errors import ApiError, to_json, told
 from aha.serving.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LONGEST_RETRY_S = 60
+UNANSWERED = 499  # the status that is counted where nobody listens any more
 REPEATS_KEPT = 100_000
 PATHS = frozenset(
     (
@@ -83,7 +85,7 @@ class Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 499  # where nothing is answered, because nobody listens any more
+        status = UNANSWERED
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -94,9 +96,13 @@ class Guarded:
         try:
             self._admit(scope)
             body = await self._body(receive)
-            await self._app(scope, _replayed(body, receive), sending)
-        except ApiError as error:
-            await refuse(sending, error)
+            await self._app(scope, replayed(body, receive), sending)
+        except Exception as error:
+            if status != UNANSWERED:  # too late to say it
+                raise
+            await refuse(sending, told(error))
+            if not isinstance(error, (ApiError, UserError)):
+                raise  # to the log
         finally:
             path = scope["path"] if scope["path"] in PATHS else "other"
             self._metrics.count("requests_total", path=path, status=str(status))
@@ -117,11 +123,12 @@ class Guarded:
         parts: list[bytes] = []
         while True:
             try:
-                message = await asyncio.wait_for(receive(), self._stall_s)
+                async with asyncio.timeout(self._stall_s):
+                    message = await receive()
             except TimeoutError as error:
                 raise ApiError(408, f"the body did not come for {self._stall_s:g} s; send it whole") from error
             if message["type"] == "http.disconnect":
-                raise ApiError(499, "the client has gone")
+                raise ApiError(UNANSWERED, "the client has gone")
             parts.append(message.get("body", b""))
             if sum(map(len, parts)) > self._most_body:
                 raise self._too_large()
@@ -132,7 +139,7 @@ class Guarded:
         return ApiError(413, f"a body may have {self._most_body} bytes; send less", code="request_too_large")
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives a body that was read already, and then what comes."""
     given = False
 

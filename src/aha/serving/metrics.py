@@ -21,7 +21,7 @@ HELP = {
     "generation_tokens_total": "Tokens drawn, those of thinking among them.",
     "reasoning_tokens_total": "Tokens of thinking.",
     "refused_total": "Requests refused because too many wait.",
-    "engine_failures": "Failures of the engine.",
+    "engine_failures": "Failures of engines, and ends of their processes.",
     "withdrawn_total": "Answers withdrawn by risk control.",
     "time_to_first_token_seconds": "From a request's arrival to its first token.",
     "inter_token_latency_seconds": "Mean time between a sample's tokens, one value a request.",

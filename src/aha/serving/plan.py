@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from aha.engines.native.controls import Controls
-from aha.engines.native.request import Guide, Request, Sample
+from aha.engines.native.request import Request, Sample
 from aha.serving.calls import CallFormat
 from aha.serving.errors import invalid, to_json
+from aha.serving.guide import FREE, Rules
 from aha.serving.limits import Repeats
 from aha.serving.reader import Begin, Reader
 from aha.serving.schema import Generation
@@ -50,11 +51,11 @@ class Plan:
     tagged: bool = False
     calls: CallFormat | None = None
     prompt_scores: int | None = None
-    guide: Callable[[], Guide | None] = field(default=lambda: None)  # of each sample a new one
+    rules: Rules = FREE
 
     def request(self) -> Request:
-        """For the engine."""
-        samples = [Sample(self.first + i, self.guide()) for i in range(self.n)]
+        """For the engine; its samples have no guides yet."""
+        samples = [Sample(self.first + i) for i in range(self.n)]
         return Request(self.ids, self.seed, self.controls, samples, self.prompt_scores)
 
     def reader(self, vocabulary: Vocabulary) -> Reader:

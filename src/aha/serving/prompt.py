@@ -19,12 +19,12 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from aha.errors import UserError
 from aha.models.chat_template import plain_templates, remember_template
 from aha.models.templates import choose
 from aha.serving.calls import CallFormat, format_of, instructions, written
 from aha.serving.errors import invalid
 from aha.serving.reader import ANSWER, CLOSE, OPEN, Begin
+from aha.serving.vocabulary import ids_of
 
 # What a template gets from the server itself, whatever a client says.
 RESERVED = frozenset(
@@ -149,14 +149,7 @@ class ChatForm:
 
 def tokens_of(form: ChatForm, text: str) -> list[int]:
     """A rendered prompt's ids; the template has written all special tokens. Raises UserError."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            "the messages hold halves of characters (lone surrogates), which no token stands for"
-        ) from error
-    ids: list[int] = form.tokenizer.encode(text, add_special_tokens=False)
-    return ids
+    return ids_of(form.tokenizer, text, "one of the messages")
 
 
 def _without_thinking(turn: Turn) -> Turn:

@@ -18,11 +18,12 @@ from typing import Literal
 
 from aha.engines.native.controls import Scored
 from aha.engines.native.incremental import NOTHING_LEFT
-from aha.engines.native.request import Sample
+from aha.engines.native.request import Limits, Sample
 from aha.serving.calls import Call
+from aha.serving.driver import Work
 from aha.serving.errors import ApiError, invalid
 from aha.serving.limits import Gate
-from aha.serving.loop import EngineLoop, Work
+from aha.serving.loop import Loop
 from aha.serving.metrics import Metrics
 from aha.serving.plan import Plan
 from aha.serving.reader import Piece, Reader
@@ -102,8 +103,8 @@ class Run:
     """Plans that run together, for one client. `progress` are their samples, those of the first plan first."""
 
     def __init__(
-        self, plans: Sequence[Plan], loop: EngineLoop, vocabulary: Vocabulary, gate: Gate, metrics: Metrics, *,
-        streaming: bool, timeout_s: float, passes: bool = False,
+        self, plans: Sequence[Plan], loop: Loop, limits: Limits, vocabulary: Vocabulary, gate: Gate, metrics: Metrics,
+        *, streaming: bool, timeout_s: float, passes: bool = False,
     ) -> None:  # fmt: skip
         self.plans, self._loop, self._gate, self._metrics = plans, loop, gate, metrics
         self._samples = 0 if passes else sum(plan.n for plan in plans)  # `passes`: it is a part of another one's work
@@ -111,16 +112,20 @@ class Run:
         self._changed = asyncio.Event()
         requests = [plan.request() for plan in plans]
         for request in requests:
-            loop.engine.check(request)
-        gate.enter(self._samples)
-        self.works: list[Work] = [
-            loop.submit(request, streaming=streaming, changed=self._changed) for request in requests
-        ]
+            limits.check(request)
         self.progress = [
             Progress(plan, sample, plan.reader(vocabulary))
             for plan, request in zip(plans, requests, strict=True)
             for sample in request.samples
         ]
+        gate.enter(self._samples)
+        self.works: list[Work] = []
+        try:
+            for plan, request in zip(plans, requests, strict=True):
+                self.works.append(loop.submit(request, plan.rules, streaming=streaming, changed=self._changed))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def __enter__(self) -> Run:
         return self
@@ -134,10 +139,15 @@ class Run:
                 self._loop.cancel(work)
         self._measure()
 
+    @property
+    def over(self) -> bool:
+        """True where all samples have been read to their ends."""
+        return all(progress.finish is not None for progress in self.progress)
+
     async def updates(self) -> AsyncIterator[tuple[int, Update] | None]:
         """News by the sample's number; None from time to time where there is none. Raises ApiError."""
         until = self._arrived + self._timeout_s
-        while any(p.finish is None for p in self.progress):
+        while not self.over:
             left = until - time.monotonic()
             if left <= 0:
                 raise self._too_late()

@@ -1,4 +1,4 @@
-"""What the endpoints share: the model with its engine's thread, how it is asked, and what the server takes on."""
+"""What the endpoints share: the model and the way to its engines, how it is asked, and what the server takes on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 from aha.engines.native.controls import Scored
 from aha.serving.auth import Keys
+from aha.serving.engines import Facts
 from aha.serving.errors import ApiError
 from aha.serving.guide import Grammars
 from aha.serving.limits import Gate, Repeats, Scope
-from aha.serving.loop import EngineLoop
+from aha.serving.loop import Loop
 from aha.serving.metrics import Metrics
 from aha.serving.plan import Defaults, Plan
 from aha.serving.prompt import ChatForm
@@ -34,7 +35,6 @@ class Settings:
     most_body: int = 4 * 2**20
     timeout_s: float = 600.0  # of one answer
     stall_s: float = 60.0  # for which a client may take or send nothing
-    defaults: Defaults = field(default_factory=Defaults)
     reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
     strict_seeds: bool = False  # the same seed again gives the same answer again
 
@@ -46,9 +46,9 @@ class Service:
     settings: Settings
     vocabulary: Vocabulary
     form: ChatForm
-    loop: EngineLoop
-    eos_ids: frozenset[int]
-    context: int
+    loop: Loop
+    facts: Facts
+    defaults: Defaults
     keys: Keys
     grammars: Grammars
     risk: RiskControl | None = None
@@ -65,11 +65,21 @@ class Service:
     def begin(self, plans: Sequence[Plan], *, streaming: bool, passes: bool = False) -> Run:
         """Start to serve `plans`. Raises ApiError where there is no room for them, or no engine."""
         if not self.loop.alive:
-            raise ApiError(503, "the engine has stopped; the server has to be started again", code="engine_stopped")
+            raise ApiError(503, self.loop.trouble, code="engine_stopped")
         return Run(
-            plans, self.loop, self.vocabulary, self.gate, self.metrics, streaming=streaming,
+            plans, self.loop, self.facts.limits, self.vocabulary, self.gate, self.metrics, streaming=streaming,
             timeout_s=self.settings.timeout_s, passes=passes,
         )  # fmt: skip
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """The tokens that end any answer."""
+        return self.facts.eos_ids
+
+    @property
+    def context(self) -> int:
+        """Tokens of a prompt and its answer."""
+        return self.facts.limits.context
 
     @property
     def answering(self) -> dict[str, Any]:
@@ -95,11 +105,11 @@ class Service:
     @property
     def gauges(self) -> dict[str, float]:
         """What is true right now."""
-        engine = self.loop.engine
+        running = self.loop.running
         return {
-            "num_requests_running": engine.running,
-            "num_requests_waiting": max(0, self.gate.inside - engine.running),
-            "kv_cache_usage_perc": engine.usage,
+            "num_requests_running": running,
+            "num_requests_waiting": max(0, self.gate.inside - running),
+            "kv_cache_usage_perc": self.loop.usage,
             "engine_failures": self.loop.faults,
         }
 

@@ -70,16 +70,19 @@ class Vocabulary:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """The ids of a text; with `special` those that the tokenizer adds by itself too. Raises UserError for text that
-        no encoding knows."""
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                "the text holds halves of characters (lone surrogates), which no token stands for"
-            ) from error
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special)
-        return ids
+        """As `ids_of`."""
+        return ids_of(self.tokenizer, text, "the text", special=special)
+
+
+def ids_of(tokenizer: PreTrainedTokenizerBase, text: str, what: str, *, special: bool = False) -> list[int]:
+    """The ids of a text; with `special` those that the tokenizer adds by itself too. Raises UserError, that calls the
+    text `what`, for one that no encoding knows: JSON can say halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{what} has halves of characters (lone surrogates), which no token stands for") from error
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=special)
+    return ids
 
 
 class Text:

@@ -50,21 +50,15 @@ class Controls:
     min_tokens: int = 0  # before which none of `stop_ids` is drawn
     stop_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
+    # What follows from the others, and is asked for at every change of the rows.
+    counts: bool = field(init=False)  # it matters which tokens there were
+    adjusts: bool = field(init=False)  # logits are changed before they are drawn from
 
-    @property
-    def sampling(self) -> Sampling:
-        """What rows are drawn together by."""
-        return Sampling(1, self.temperature, self.top_k, self.top_p)
-
-    @property
-    def adjusts(self) -> bool:
-        """True where logits are changed before they are drawn from."""
-        return bool(self.bias or self.allowed or self.min_tokens or self.min_p or self.counts)
-
-    @property
-    def counts(self) -> bool:
-        """True where it matters which tokens there were."""
-        return bool(self.presence_penalty or self.frequency_penalty) or self.repetition_penalty != 1.0
+    def __post_init__(self) -> None:
+        counts = bool(self.presence_penalty or self.frequency_penalty) or self.repetition_penalty != 1.0
+        object.__setattr__(self, "counts", counts)
+        adjusts = bool(self.bias or self.allowed or self.min_tokens or self.min_p or counts)
+        object.__setattr__(self, "adjusts", adjusts)
 
 
 @dataclass(slots=True, eq=False)
@@ -121,11 +115,11 @@ class Mix:
 
     def __init__(self, controls_N: Sequence[Controls], guided: Sequence[int], device: torch.device) -> None:
         self.controls_N = controls_N
-        self.changing = [row for row, c in enumerate(controls_N) if c.adjusts or row in guided]
-        together: dict[Sampling, list[int]] = {}
-        for row, controls in enumerate(controls_N):
-            together.setdefault(controls.sampling, []).append(row)
-        self._groups = [(sampling, torch.tensor(rows, device=device)) for sampling, rows in together.items()]
+        self.changing = sorted({row for row, c in enumerate(controls_N) if c.adjusts}.union(guided))
+        together: dict[tuple[float, int, float], list[int]] = {}
+        for row, c in enumerate(controls_N):
+            together.setdefault((c.temperature, c.top_k, c.top_p), []).append(row)
+        self._groups = [(Sampling(1, *cuts), torch.tensor(rows, device=device)) for cuts, rows in together.items()]
 
     def draw(self, logits_NV: Tensor, uniform_N: Tensor, histories_N: Sequence[History]) -> list[int]:
         """The next token of each row; -1 where nothing is left that the row may draw."""

@@ -5,36 +5,39 @@
     while engine.busy:
         engine.step()               # prefills what there is room for, then draws a token for every running row
 
+What is to be done beside the engine, in other threads, is best begun by `meanwhile`: it is called before the model is
+computed, which takes most of a step and needs no interpreter.
+
 Model, kernels and the cache's layout are those of `NativeEngine`: a sample draws what `generate` would give it, alone
 or in a crowd. A request's samples begin together, in the order of requests.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aha.engines.native.cache import ROUND, SlotCache
+from aha.engines.native.cache import ROUND, Pair, SlotCache
 from aha.engines.native.controls import History, Mix, Scored, score
 from aha.engines.native.engine import NativeEngine
 from aha.engines.native.prefill import PREFILL_TOKENS, Group, prefill
-from aha.engines.native.request import Reason, Request, Sample
+from aha.engines.native.request import Limits, Reason, Request, Sample, up
 from aha.engines.native.rows import moves
 from aha.engines.native.sampler import uniforms
-from aha.errors import UserError, boundary
-from aha.models.logits import logits
+from aha.errors import boundary
+from aha.models.logits import capped, logits
 from aha.types import Failed, Prompt
 
 # A prefill of one short prompt costs about as much as a step, one of several little more. So where many rows run, a
-# step for each `COMPANY` of them is made before the next prompts begin, unless as many tokens wait as use it well.
-COMPANY, ENOUGH = 16, 256
+# step for each `COMPANY` of them is made before the next prompts begin, and where steps are short, one for each
+# `MORE_COMPANY` in the next `PATIENCE_S` seconds; unless as many tokens wait as use a prefill well.
+COMPANY, MORE_COMPANY, PATIENCE_S, ENOUGH = 16, 4, 0.02, 512
 NOTHING_LEFT = "what the request allows and forbids leaves no token to be drawn"
 SCORED = 256  # tokens of a prompt whose logits exist together
 
@@ -54,16 +57,18 @@ class IncrementalEngine:
     """`slots` rows at most run together, in at most `room` bytes of keys and values."""
 
     def __init__(self, engine: NativeEngine, *, slots: int, room: int) -> None:
-        self.engine, self.slots, self.room = engine, slots, room
+        self.engine = engine
+        self.meanwhile: Callable[[], None] = lambda: None
         self.cache = SlotCache(engine.device)
         self.waiting: deque[Request] = deque()
         self._rows: list[_Row | None] = []
         self._mix = Mix((), (), engine.device)
         self._changed = False
         self._steps = 0  # since prompts began
-        self._vocabulary = engine.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-        self._place_bytes = 0  # of one position of one row; known after the first prefill
-        self._warm_up()
+        self._patient = 0.0  # until when more of them may be waited for
+        vocabulary = engine.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        exact = engine.computed(1) == 1
+        self.limits = Limits(vocabulary, engine.context, slots, room, self._warm_up(), exact)
 
     @property
     def busy(self) -> bool:
@@ -77,39 +82,13 @@ class IncrementalEngine:
 
     @property
     def usage(self) -> float:
-        """The share of `room` that the running rows have filled."""
-        return sum(row.place + 1 for row in self._rows if row is not None) * self._place_bytes / self.room
-
-    @property
-    def longest(self) -> int:
-        """Positions that a sample may take, by the model's context and by the room."""
-        return min(self.engine.context, self.room // (self.engine.computed(1) * self._place_bytes) // ROUND * ROUND)
-
-    def check(self, request: Request) -> None:
-        """Raise UserError for a request that could never run. For any thread."""
-        n, most = len(request.samples), request.controls.max_tokens
-        if not request.ids:
-            raise UserError("an empty prompt cannot be continued; give at least one token")
-        if not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
-            raise UserError(f"the prompt has tokens beyond 0 to {self._vocabulary - 1}, which are all the model has")
-        if not 0 < n <= self.slots:
-            raise UserError(f"{n} samples cannot run together in {self.slots} slots; ask for fewer, or give more slots")
-        if most < 0 or (most == 0 and request.prompt_scores is None):
-            raise UserError(f"max_tokens={most} is no number of tokens to draw; give 1 or more")
-        if request.places > self.engine.context:
-            raise UserError(
-                f"a prompt of {len(request.ids)} tokens and max_tokens={most} exceed the context of "
-                f"{self.engine.context}; lower max_tokens or shorten the prompt"
-            )
-        if not self._fits(n, request.places):
-            raise UserError(
-                f"{n} samples of {request.places} positions need more than {self.room / 2**20:.0f} MiB of keys and "
-                "values; ask for fewer or shorter ones, or give the server more room"
-            )
+        """The share of the room that the running rows have filled."""
+        places = sum(row.place + 1 for row in self._rows if row is not None)
+        return places * self.limits.place_bytes / self.limits.room
 
     def submit(self, request: Request) -> None:
-        """Queue a request. Raises UserError as `check` does."""
-        self.check(request)
+        """Queue a request. Raises UserError for one that could never run."""
+        self.limits.check(request)
         self.waiting.append(request)
 
     @torch.no_grad()
@@ -135,13 +114,13 @@ class IncrementalEngine:
         return requests
 
     @torch.no_grad()
-    def _warm_up(self) -> None:
-        """One prefill: builds what is built on first use, and shows how large keys and values are."""
+    def _warm_up(self) -> int:
+        """One prefill: builds what is built on first use. Returns the bytes of keys and values of a row's position."""
         [group] = prefill(self.engine.forward, [Prompt((0, 0), 1, 0)], deque([0]), self.engine.device, 0)
         tensors = [tensor for pair in group.kept.values() for tensor in pair]
-        self._place_bytes = sum(t[0].numel() * t.element_size() for t in tensors)
         self._kept = {layer: (k[:1].clone(), v[:1].clone()) for layer, (k, v) in group.kept.items()}
         self.cache.reserve(self._kept, 1, ROUND, 0, 0)
+        return sum(t[0].numel() * t.element_size() for t in tensors)
 
     def _call_off(self) -> list[Request]:
         """Drop what was cancelled."""
@@ -170,46 +149,45 @@ class IncrementalEngine:
             chosen[-1].began = time.monotonic()
         if not chosen:
             return []
-        self._steps = 0
-        prompts = [Prompt(request.ids, 1, request.seed) for request in chosen]
-        ended, drawing, found = [], [], []
-        queue = deque(range(len(prompts)))
+        self._steps, self._patient = 0, time.monotonic() + PATIENCE_S
         if self._changed:
             self._tidy()
         self._make_room(chosen)
+        self.meanwhile()
+        ended: list[Request] = []
+        prompts, queue = [Prompt(request.ids, 1, request.seed) for request in chosen], deque(range(len(chosen)))
         while queue:
-            for group in prefill(self.engine.forward, prompts, queue, self.engine.device, self.engine.version):
-                request = chosen[group.index]
-                if request.prompt_scores is not None:
-                    request.scored += self._scored(group, request.prompt_scores)
-                if not request.controls.max_tokens:
-                    _end(request, "length")
-                    ended.append(request)
-                    continue
-                rows = self._begin(request, group)
-                drawing += rows
-                found.append(logits(self.engine.model, group.hidden[-1:]).expand(len(rows), -1))
-        if drawing:
-            ended += self._draw(drawing, torch.cat(found), self._mix_of(drawing))
+            groups = prefill(self.engine.forward, prompts, queue, self.engine.device, self.engine.version)
+            ended += self._begin([(chosen[group.index], group) for group in groups])
         return ended
 
     def _waits_for_company(self) -> bool:
         """True where prompts wait that are better prefilled together with others."""
-        soon = self._steps < len(self._rows) // COMPANY
+        least = COMPANY if time.monotonic() > self._patient else MORE_COMPANY
+        soon = self._steps < len(self._rows) // least
         return soon and sum(len(request.ids) for request in self.waiting) < ENOUGH
 
-    def _begin(self, request: Request, group: Group) -> list[_Row]:
-        """Give a prefilled request its rows, each with a copy of the prompt."""
-        first, most = len(self._rows), request.controls.max_tokens
-        prompt = frozenset(request.ids) if request.controls.counts else frozenset()
-        rows = [
-            _Row(request, s, uniforms(request.seed, s.number, most), History(prompt, s.ids), len(request.ids) - 1)
-            for s in request.samples
-        ]
+    def _begin(self, prefilled: Sequence[tuple[Request, Group]]) -> list[Request]:
+        """Give requests that were prefilled together their rows, and draw their first tokens."""
+        ended, began = [], []
+        for request, group in prefilled:
+            if request.prompt_scores is not None:
+                request.scored += self._scored(group, request.prompt_scores)
+            if request.controls.max_tokens:
+                began.append((request, group))
+            else:
+                _end(request, "length")
+                ended.append(request)
+        if not began:
+            return ended
+        rows = [row for request, _ in began for row in _rows_of(request)]
+        _write(self.cache.store, [group for request, group in began for _ in request.samples], len(self._rows))
         self._rows += rows
-        self.cache.write_own(group.kept, group.tokens, torch.arange(first, len(self._rows), device=self.engine.device))
         self._changed = True
-        return rows
+        head = self.engine.model.get_output_embeddings()  # type: ignore[operator]
+        # one by one, as `generate` does it: several rows would be rounded otherwise
+        found = [head(group.hidden[-1:]).expand(len(request.samples), -1) for request, group in began]
+        return ended + self._draw(rows, capped(self.engine.model, torch.cat(found)), self._mix_of(rows))
 
     def _scored(self, group: Group, most: int) -> list[Scored]:
         """Of each token of a prompt but the first."""
@@ -229,6 +207,7 @@ class IncrementalEngine:
         )
         width = max(row.place for row in rows) + 1
         self._steps += 1
+        self.meanwhile()
         found = self.engine.next_logits(self.cache, last, own, torch.zeros_like(own), n, width)
         return self._draw(rows, found, self._mix)
 
@@ -314,10 +293,7 @@ class IncrementalEngine:
         """True where `another` may begin beside those that run and those that are `chosen` already."""
         requests = [*(row.request for row in self._rows if row is not None), *chosen, another]
         n = sum(row is not None for row in self._rows) + sum(len(r.samples) for r in [*chosen, another])
-        return n <= self.slots and self._fits(n, max(request.places for request in requests))
-
-    def _fits(self, n: int, places: int) -> bool:
-        return self.engine.computed(n) * _up(places) * self._place_bytes <= self.room
+        return n <= self.limits.slots and self.limits.fits(n, max(request.places for request in requests))
 
     def _make_room(self, chosen: Sequence[Request]) -> None:
         """Have a store that holds the running rows and the `chosen` ones to their ends; generous where that fits."""
@@ -328,14 +304,33 @@ class IncrementalEngine:
         if slots >= self.engine.computed(n) and room >= places:
             return
         for more_n, more_places in ((2 * n, 2 * places), (2 * n, places), (n, places)):
-            more_n, more_places = min(more_n, max(n, self.slots)), min(more_places, self.engine.context)
-            if self._fits(more_n, more_places) or (more_n, more_places) == (n, places):
-                self.cache.resize(self.engine.computed(more_n), _up(more_places), len(self._rows))
+            more_n, more_places = min(more_n, max(n, self.limits.slots)), min(more_places, self.limits.context)
+            if self.limits.fits(more_n, more_places) or (more_n, more_places) == (n, places):
+                self.cache.resize(self.engine.computed(more_n), up(more_places), len(self._rows))
                 return
 
 
-def _up(places: int) -> int:
-    return math.ceil(places / ROUND) * ROUND
+def _rows_of(request: Request) -> list[_Row]:
+    controls, length = request.controls, len(request.ids)
+    prompt = frozenset(request.ids) if controls.counts else frozenset()
+    return [
+        _Row(request, s, uniforms(request.seed, s.number, controls.max_tokens), History(prompt, s.ids), length - 1)
+        for s in request.samples
+    ]
+
+
+def _write(store: dict[int, Pair], groups: Sequence[Group], first: int) -> None:
+    """Copy prompts, that were prefilled together, to the first places of the slots from number `first` on."""
+    lengths = [len(group.prompt.ids) for group in groups]
+    slots = np.repeat(np.arange(first, first + len(groups)), lengths)
+    places = np.concatenate([np.arange(length) for length in lengths])
+    tokens = places + np.repeat([group.tokens.start for group in groups], lengths)
+    device = groups[0].hidden.device
+    at, to, place = (torch.from_numpy(numbers).to(device) for numbers in (tokens, slots, places))
+    for layer, (keys, values) in store.items():
+        new_keys, new_values = groups[0].kept[layer]
+        keys[to, :, :, place] = new_keys[at]
+        values[to, :, place] = new_values[at]
 
 
 def _end(request: Request, reason: Reason, fault: str = "") -> None:
