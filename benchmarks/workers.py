@@ -1,12 +1,13 @@
 """What rollout workers are worth and what they cost: sampling by 2 against 1, publishing to them, and a whole step.
 
-    python benchmarks/workers.py [--launchers processes ray] [--parts sampling publishing steps] [--json] [--quick]
+    python benchmarks/workers.py [--launchers processes ray] [--parts limit sampling publishing steps] [--json]
 
 Each worker has one thread. `sampling` is tokens a second of one call that is divided among them, of a random model that
-ends by chance after 40 tokens on average; it needs as many free cores as workers. `publishing` is of a random Qwen3
-model: seconds until its weights lie where workers read them, until a worker has them, and both. `step` is the median of
-whole steps (sample, grade, learn, publish) with one worker and as many threads as the same run has in one process, over
-the time of which `cost` is what it takes more.
+ends by chance after 40 tokens on average; it needs as many free cores as workers. `limit` is what the machine allows:
+engines in processes that have nothing to do with each other, one of them and as many at once. `publishing` is of a
+random Qwen3 model: seconds until its weights lie where workers read them, until a worker has them, and both. `step` is
+the median of whole steps (sample, grade, learn, publish) with one worker and as many threads as the same run has in one
+process, over the time of which `cost` is what it takes more.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import multiprocessing
 import statistics
 import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from aha.distributed.rollout.channel import Kind, Launcher, Setup
 from aha.distributed.rollout.engine import PoolEngine
 from aha.distributed.rollout.local import Processes
 from aha.distributed.rollout.pool import Pool
+from aha.engines.native.engine import NativeEngine
 from aha.models.loading import load
 from aha.pipeline.context import dialogue_of, task_of
 from aha.pipeline.observer import Silent
@@ -45,6 +50,7 @@ from peers.questions import REWARDS
 from results import Figures, Results, machine, markdown, parser
 
 STAGE = "zero"
+START_S = 120.0  # for processes to be there
 
 
 def main() -> None:
@@ -88,14 +94,50 @@ def pool_of(launcher: str, made: Recipe, count: int) -> Iterator[tuple[Pool, Poo
         yield pool, engine
 
 
+def limit(arguments: Namespace, folder: Path) -> Iterator[tuple[str, Figures]]:
+    """Tokens a second of engines that share nothing but the machine, for some seconds at once."""
+    made = recipe_of(folder, "0.1m" if arguments.quick else "2m", 40.0, "threads=1")
+    context = multiprocessing.get_context("spawn")
+    alone = 0.0
+    for count in arguments.workers:
+        start, rates = context.Barrier(count), context.SimpleQueue()
+        given = (made.model_dump_json(), 1.0 if arguments.quick else 3.0 * arguments.repeats, start, rates)
+        processes = [context.Process(target=drawing, args=given, daemon=True) for _ in range(count)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(arguments.timeout_s)
+        rate = sum(rates.get() for _ in processes if not rates.empty())
+        alone = alone or rate
+        yield f"limit: engines {count}", {"rate": rate, "over one": rate / alone}
+
+
+def drawing(recipe_json: str, seconds: float, start: Barrier, rates: SimpleQueue[float]) -> None:
+    """One of them."""
+    torch.set_num_threads(1)
+    made = Recipe.model_validate_json(recipe_json)
+    loaded = load(made.model)
+    engine = NativeEngine(loaded.model, loaded.eos_ids, dtype=torch.float32, context=loaded.context)
+    prompts = prompts_of(made, 8, 16)
+    engine.generate(prompts, Sampling(256))
+    start.wait(START_S)
+    tokens, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        tokens += sum(len(c.ids) for own in engine.generate(prompts, Sampling(256)) for c in own)
+    rates.put(tokens / (time.perf_counter() - began))
+
+
+def prompts_of(made: Recipe, questions: int, group: int) -> list[Prompt]:
+    """The first questions of a recipe's task."""
+    task, dialogue = task_of(made), dialogue_of(load(made.model), made.template)
+    return [Prompt(dialogue.prompt(task.problem("train", i)), group, seed_of("benchmark", i)) for i in range(questions)]
+
+
 def sampling(arguments: Namespace, folder: Path) -> Iterator[tuple[str, Figures]]:
     """Tokens a second of one call, by the number of workers."""
     questions, group = (4, 4) if arguments.quick else (32, 16)
     made = recipe_of(folder, "0.1m" if arguments.quick else "2m", 40.0, "threads=1")
-    task, dialogue = task_of(made), dialogue_of(load(made.model), made.template)
-    prompts = [
-        Prompt(dialogue.prompt(task.problem("train", i)), group, seed_of("benchmark", i)) for i in range(questions)
-    ]
+    prompts = prompts_of(made, questions, group)
     first: dict[str, float] = {}
     for launcher, count in itertools.product(arguments.launchers, arguments.workers):
         with pool_of(launcher, made, count) as (_, engine):
@@ -168,7 +210,7 @@ def steps(arguments: Namespace, folder: Path) -> Iterator[tuple[str, Figures]]:
         yield f"{launcher}: step {shape}", {**figures, "cost": middle["step"] / alone - 1}
 
 
-PARTS = {"sampling": sampling, "publishing": publishing, "steps": steps}
+PARTS = {"limit": limit, "sampling": sampling, "publishing": publishing, "steps": steps}
 
 
 def table(found: dict[str, Figures]) -> str:

@@ -57,7 +57,7 @@ def test_a_quick_run_of_killed_workers_makes_all_steps() -> None:
 def test_a_quick_run_measures_every_part() -> None:
     ours = printed("workers.py")["ours"]
     assert set(ours) == {
-        "processes: sampling, workers 1", "processes: sampling, workers 2", "processes: publishing 0.1m",
-        "here: step 0.1m", "processes: step 0.1m",
+        "limit: engines 1", "limit: engines 2", "processes: sampling, workers 1", "processes: sampling, workers 2",
+        "processes: publishing 0.1m", "here: step 0.1m", "processes: step 0.1m",
     }  # fmt: skip
     assert ours["processes: publishing 0.1m"]["held_s"] > ours["processes: publishing 0.1m"]["load_s"] > 0
