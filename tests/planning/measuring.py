@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -18,16 +19,25 @@ from aha.types import Sample
 WORDS = 200  # ids that samples are drawn from
 
 
-def peak(call: Callable[[], Any]) -> int:
-    """Bytes that the allocator holds at most during a call, above what it held before."""
+def allocated(call: Callable[[], Any]) -> tuple[int, int]:
+    """Bytes that the allocator holds at most during a call and after it, above what it held before. What other threads
+    free is not seen: the second number is not 0 then, and the first may be too large."""
+    gc.collect()  # what calls before have left in cycles would be freed in this one
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         call()
+        gc.collect()
     assert watched.profiler is not None
     events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
     live = most = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         live += event.nbytes()
         most = max(most, live)
+    return most, live
+
+
+def peak(call: Callable[[], Any]) -> int:
+    """Bytes that the allocator holds at most during a call, above what it held before."""
+    most, live = allocated(call)
     assert live == 0, "what a step has allocated is gone after it, where gradients were there before"
     return most
 

@@ -25,22 +25,26 @@ MILLIONS: dict[str, Any] = {  # 3.7 M parameters
     "head_dim": 64, "intermediate_size": 768, "tie_word_embeddings": False, "max_position_embeddings": 2048,
 }  # fmt: skip
 WIDE = {**MILLIONS, "vocab_size": 20_000, "num_hidden_layers": 2, "hidden_size": 192, "tie_word_embeddings": True}
+SIZES = {"hidden_size": 64, "intermediate_size": 128}  # of models by their own code
+OF_EXPERTS = {"moe_intermediate_size": 32, "kv_lora_rank": 24, "q_lora_rank": 32, "num_hidden_layers": 3}
 PATHS = [
     pytest.param(True, marks=pytest.mark.skipif(library() is None, reason="there are no kernels here"), id="kernels"),
     pytest.param(False, id="torch"),
 ]
 
 
-def ratio(model: Any, dtype: torch.dtype, lengths: Sequence[int], kernels: bool) -> float:
+def ratio(model: Any, dtype: torch.dtype, lengths: Sequence[int], kernels: bool, recompute: bool = False) -> float:
     """Formula over measurement."""
     rows = samples(list(lengths))
-    learner = learner_of(model, dtype, sum(lengths))
+    learner = learner_of(model, dtype, sum(lengths), recompute=recompute)
     learn(learner, rows)  # gradients are there, and what PyTorch makes once
     measured = peak(lambda: learn(learner, rows))
     d = of_config(model.config)
     trained = sum(row.n_targets for row in rows)
     path = path_of(d, kernels=kernels)
-    return activations(d, lengths, trained, dtype.itemsize, path, kernels=kernels).peak / measured
+    return activations(
+        d, lengths, trained, dtype.itemsize, path, kernels=kernels, recompute=recompute
+    ).peak / measured  # fmt: skip
 
 
 @pytest.mark.parametrize("kernels", PATHS)
@@ -73,14 +77,29 @@ def test_a_random_qwen3(
 
 
 @pytest.mark.parametrize("kernels", PATHS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("lengths", [[50] * 10, [330, 300]], ids=["rows of a problem", "long rows"])
+def test_layers_that_are_computed_again(
+    lengths: list[int], dtype: torch.dtype, kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernels:
+        monkeypatch.setattr("aha.models.kernels.fused.library", lambda: None)
+    assert ratio(qwen3(**MILLIONS), dtype, lengths, kernels, recompute=True) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "deepseek_v3"])
+def test_layers_of_other_models_that_are_computed_again(name: str, dtype: torch.dtype, tiny: TinyFactory) -> None:
+    model = load(str(tiny(name, **SIZES, **(OF_EXPERTS if name == "deepseek_v3" else {})))).model
+    assert ratio(model, dtype, [40] * 16, library() is not None, recompute=True) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("kernels", PATHS)
 @pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "deepseek_v3"])
 def test_models_by_their_own_code(name: str, kernels: bool, tiny: TinyFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernels:
         monkeypatch.setattr("aha.models.kernels.fused.library", lambda: None)
-    sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128}
-    if name == "deepseek_v3":
-        sizes |= {"moe_intermediate_size": 32, "kv_lora_rank": 24, "q_lora_rank": 32, "num_hidden_layers": 3}
-    model = load(str(tiny(name, **sizes))).model
+    model = load(str(tiny(name, **SIZES, **(OF_EXPERTS if name == "deepseek_v3" else {})))).model
     for dtype in (torch.float32, torch.bfloat16):
         assert ratio(model, dtype, [40] * 16, kernels) == pytest.approx(1, abs=0.15)
 
@@ -117,5 +136,6 @@ def test_a_long_row_gathers_keys_by_the_square() -> None:
         assert n / 512 < sum(count * keys for count, _, keys in grouped([n])) / n < 2 * n / 512
     short, long = (activations(d, [n], n, 2, "torch", fused=True).layers / n for n in (2048, 32_768))
     assert long > 1.5 * short
-    lean = activations(d, [32_768], 32_768, 2, "torch", fused=True, recompute=True)
-    assert lean.layers == 28 * 32_768 * 3584 * 2
+    lean = activations(d, [32_768], 32_768, 2, "torch", fused=True, lean=True)
+    own = activations(d, [32_768], 32_768, 2, "torch", fused=True, recompute=True)
+    assert lean.layers == own.layers == (2 * 28 - 1) * 32_768 * 3584 * 2 and lean.working < own.working

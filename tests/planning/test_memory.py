@@ -18,13 +18,13 @@ from aha.models.loading import load
 from aha.pipeline.recipes import recipe
 from aha.planning.dimensions import KNOWN, Dimensions, adapter_parameters, of_config, parameters
 from aha.planning.hardware import GIB, GPUS, Device
+from aha.planning.learners import learner_parts
 from aha.planning.memory import (
     Needs,
     Part,
     Rows,
     cache_numbers,
     fitting,
-    learner_parts,
     least,
     most_slots,
     rows_of,

@@ -17,12 +17,14 @@ from aha.planning.activations import grouped
 from aha.planning.dimensions import KNOWN, Dimensions, head_weights, multiplied, of_config
 from aha.planning.hardware import Device
 from aha.planning.work import (
+    HOST_BYTES_S,
     LAYER_CALLS,
     STEP_CALLS,
     Cost,
     Draw,
     Machine,
     Pass,
+    Update,
     cost,
     forward_flops,
     pair_flops,
@@ -54,10 +56,24 @@ def test_a_pass() -> None:
     one = Pass("learn", SMALL, 10, 2, 3, 2, backward=True)
     ((_, learned),) = cost(one, MACHINE)
     assert learned.flops == 3 * forward.flops
-    ((_, again),) = cost(one, replace(MACHINE, recompute=True))
-    assert again.flops == 4 * forward.flops
+    for again in (cost(one, replace(MACHINE, recompute=True)), cost(replace(one, recompute=True), MACHINE)):
+        assert again[0][1].flops == 4 * forward.flops - 160 * 20, "the head is not computed again"
+    ((_, read),) = cost(Pass("reference", SMALL, 10, 2, 3, 2, recompute=True), MACHINE)
+    assert read == forward
+    ((_, heads),) = cost(replace(one, tensor=4), MACHINE)
+    assert heads.flops == learned.flops + 3 * 3 * 160 * 20, "each of the four computes the head"
     ((_, shared),) = cost(one, replace(MACHINE, count=4))
     assert shared.seconds == learned.seconds / 4
+
+
+def test_updates_in_main_memory() -> None:
+    """Two moments and a master read and written, a gradient read, in float32; a gradient and a weight on their way."""
+    one = Update("policy, updates", trained=1000, updates=3)
+    ((name, found),) = cost(one, replace(MACHINE, count=2))
+    assert name == "policy, updates" and found.bound == "bytes" and (found.flops, found.tokens) == (0, 0)
+    assert found.seconds == 3 * 1000 * (28 + 4 + 2) / (2 * HOST_BYTES_S)
+    ((_, here),) = cost(one, replace(MACHINE, device=replace(UNIT, gpu=False)))
+    assert here.seconds == 3 * 1000 * 28 / (1e5 / 2)
 
 
 def draw(**changes: Any) -> Draw:
@@ -109,8 +125,8 @@ def test_experts_that_a_step_reads() -> None:
     assert step_weights(d, 1) < step_weights(d, 16) < everything
 
 
-def flops_counted(model: Any, lengths: list[int], backward: bool) -> int:
-    learner, rows = learner_of(model, torch.float32, sum(lengths)), samples(lengths)
+def flops_counted(model: Any, lengths: list[int], backward: bool, **options: bool) -> int:
+    learner, rows = learner_of(model, torch.float32, sum(lengths), **options), samples(lengths)
     with FlopCounterMode(display=False) as counter:
         learn(learner, rows) if backward else learner.logprobs(rows)
     return counter.get_total_flops()
@@ -129,6 +145,19 @@ def test_pytorch_counts_as_many(name: str, backward: bool, tiny: TinyFactory, mo
     tokens, predicted = 264 + 56, 256  # a stream's size is rounded: 264 tokens to 320, 256 predictions stay
     expected = forward_flops(d, tokens, blocks, predicted) * (3 if backward else 1)
     assert flops_counted(model, lengths, backward) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma2"])
+def test_pytorch_counts_layers_again(name: str, tiny: TinyFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aha.models.kernels.fused.library", lambda: None)
+    model: Any = load(str(tiny(name))).model
+    once = flops_counted(model, [33] * 8, True)
+    found = flops_counted(model, [33] * 8, True, recompute=True) - once
+    d = of_config(model.config)
+    blocks = sum(count * queries * keys for count, queries, keys in grouped([33] * 8))
+    again = forward_flops(d, 320, blocks, 0)
+    last = d.layers * 2 * 320 * d.hidden * d.inner  # a layer's last product is not needed again
+    assert again - last <= found * 1.02 and found <= again * 1.02
 
 
 class Calls(TorchDispatchMode):

@@ -3,8 +3,9 @@
     a = activations(d, rows=[1024] * 4, trained=4000, itemsize=2, path="torch", fused=True)
     a.peak      # bytes, above weights, gradients and optimiser
 
-Nothing is recomputed in the backward pass but attention over more than `MOST_KEYS` keys, so every layer keeps what its
-products have read. Which tensors those are depends on the path (docs/architecture.md, "What makes it fast"):
+Without `recompute` nothing is computed again in the backward pass but attention over more than `MOST_KEYS` keys, so
+every layer keeps what its products have read; with it, one layer does at a time. Which tensors those are depends on the
+path (docs/architecture.md, "What makes it fast"):
 
     kernels       models/decoder.py with the kernels of a CPU
     torch         models/decoder.py without them: a GPU, or a CPU without g++
@@ -44,14 +45,13 @@ class Activations:
 
     layers: float
     joined: float
-    ends: float  # embedding, last norm, the micro-batch's own streams
-    logits: float  # of one chunk, in both directions
-    working: float  # of the layer whose backward pass needs most
+    logits: float  # of one chunk, in both directions, beside the last norm and the micro-batch's own streams
+    working: float  # of the layer whose backward pass needs most, beside those streams and their gradient
 
     @property
     def peak(self) -> float:
         """The most at any time: logits are gone when the layers' backward pass begins."""
-        return self.layers + self.joined + self.ends + max(self.logits, self.working)
+        return self.layers + self.joined + max(self.logits, self.working)
 
 
 def path_of(d: Dimensions, *, kernels: bool, plain: bool = True) -> PathName:
@@ -63,28 +63,37 @@ def path_of(d: Dimensions, *, kernels: bool, plain: bool = True) -> PathName:
 
 def activations(
     d: Dimensions, rows: Sequence[int], trained: int, itemsize: int, path: PathName, *, kernels: bool = False,
-    fused: bool = False, recompute: bool = False,
+    fused: bool = False, recompute: bool = False, lean: bool = False, alone: bool = True,
 ) -> Activations:  # fmt: skip
     """Of a micro-batch of `rows`, their lengths in tokens. `kernels`: a CPU's, which attend for any path. `fused`:
-    norms and attention as on a GPU. `recompute`: as a learner would need that keeps the layers' inputs alone and copies
-    nothing for attention; aha's does neither."""
+    norms and attention as on a GPU. `recompute`: as aha's learner with sharding.recompute; `lean`: as one would need
+    that also copies nothing for attention, which aha's does. `alone`: a learner of one process, which puts weights side
+    by side, and whose gradients are added up one by one; of several, those of a layer are together."""
     n, m = rounded(sum(rows)), rounded(trained)
-    fused = fused or recompute
+    fused = fused or lean
     attends = kernels and d.kind not in WINDOWED
-    blocks = [] if attends else [(1, n, n)] if recompute else grouped(rows)
+    blocks = [] if attends else [(1, n, n)] if lean else grouped(rows)
     experts = d.layers - dense_layers(d)
     attention = _attention(d, n, blocks, itemsize, path, fused)
     dense, sparse = (attention + _mlp(d, n, itemsize, path, of_experts=e) for e in (False, True))
     layers = dense_layers(d) * dense + experts * sparse
-    mask = 0 if recompute else itemsize * sum(count * queries * keys for count, queries, keys in blocks)
-    streams = 24.0 * n + 60.0 * m
-    ends = (2 * n + m) * d.hidden * itemsize + 2 * n * d.head * itemsize + mask + streams
-    joined = _joined(d) * itemsize if path != "transformers" else 0.0
-    working = _working(d, n, blocks, itemsize, fused, _mlp(d, n, itemsize, path, of_experts=experts > 0))
-    if recompute:
-        working += max(dense if dense_layers(d) else 0.0, sparse if experts else 0.0)
-        layers, joined = d.layers * n * d.hidden * itemsize, joined / d.layers
-    return Activations(layers, joined, ends, _logits(d, m, itemsize), working)
+    mask = 0 if lean else itemsize * sum(count * queries * keys for count, queries, keys in blocks)
+    streams = 24.0 * n + 60.0 * m + 2 * n * d.head * itemsize + mask
+    logits = streams + (2 * n + m) * d.hidden * itemsize + _logits(d, m, itemsize)
+    joined = _joined(d) * itemsize if alone and path != "transformers" else 0.0
+    mlp = _mlp(d, n, itemsize, path, of_experts=experts > 0)
+    working = streams + _working(d, n, blocks, itemsize, path, fused, mlp, alone, recompute)
+    if recompute or lean:
+        working += max(dense if dense_layers(d) else 0.0, sparse if experts else 0.0) + joined / d.layers
+        layers, joined = _inputs(d, n, itemsize, path), 0.0
+    return Activations(layers, joined, logits, working)
+
+
+def _inputs(d: Dimensions, n: int, b: int, path: PathName) -> float:
+    """Kept of all layers that are computed again. By models/decoder.py a layer is given two streams, the first one. By
+    its own code one, which in float32 is also what the norm of the layer in work keeps."""
+    streams = d.layers - (b == 4) if path == "transformers" else 2 * d.layers - 1
+    return float(streams * n * d.hidden * b)
 
 
 def grouped(rows: Sequence[int]) -> list[Block]:
@@ -179,14 +188,29 @@ def _logits(d: Dimensions, m: int, b: int) -> float:
     return tokens * d.vocabulary + m * d.hidden * b + (4 * head if b < 4 else 0)
 
 
-def _working(d: Dimensions, n: int, blocks: Sequence[Block], b: int, fused: bool, mlp: float) -> float:
-    """The MLP's backward pass: gradients of its width and of its weights. Or, when what `mlp` had kept is gone, that of
-    a block's scores: two gradients, and the probabilities where they were not kept."""
+def _working(
+    d: Dimensions, n: int, blocks: Sequence[Block], b: int, path: PathName, fused: bool, mlp: float, alone: bool,
+    recompute: bool,
+) -> float:  # fmt: skip
+    """The most of these: the stream's gradient and the MLP's backward pass, which is gradients of its width, less what
+    they free, and of its last weights where they stay. With experts, three of the chosen ones' outputs in float32, when
+    what the shared ones had kept is gone. By the model's own code, six of a norm in float32: of the last one, or when
+    layers are computed again of the MLP's. When what `mlp` had kept is gone, that of a block's scores: two gradients,
+    and the probabilities where they were not kept. The head's gradient stays where it is the embedding's too, which
+    comes last."""
     inner = d.inner if d.experts is None else max(
         d.inner * min(1, d.experts.dense_layers), d.experts.inner * (d.experts.active + d.experts.shared)
     )  # fmt: skip
-    needed = n * b * (d.hidden + 3 * inner) + b * d.hidden * inner
-    if fused:
-        return needed
-    scores = [b * count * q * k * d.heads * (3 if k > MOST_KEYS else 2) for count, q, k in blocks]
-    return max(needed, max(scores, default=0) - mlp)
+    wide = 2 if path == "transformers" else 3
+    needed = float(n * b * (d.hidden + wide * inner))
+    if path == "kernels" or not alone:
+        needed += b * d.hidden * inner
+    if path == "transformers" and b < 4:
+        needed = max(needed, 6 * 4 * n * d.hidden - (mlp if recompute else 0))
+    if d.experts is not None:
+        e = d.experts
+        needed = max(needed, n * (b * d.hidden + 3 * 4 * e.active * d.hidden - 4 * b * e.shared * e.inner))
+    if not fused:
+        scores = [b * count * q * k * d.heads * (3 if k > MOST_KEYS else 2) for count, q, k in blocks]
+        needed = max(needed, max(scores, default=0) - mlp)
+    return needed + (b * d.vocabulary * d.hidden if d.tied and alone else 0)

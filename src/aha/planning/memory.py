@@ -3,21 +3,21 @@
     needs = Needs(states=(Part("optimiser", 8 * P, "8 P"), ...), ...)
     fitting(needs, 8, device)       # the parts of one of 8 devices, or of as few of them as an engine needs
 
-On several devices, states (weights, gradients, optimiser, reference) are taken to be divided evenly, an engine to lie
-on as few of them as hold it, and a micro-batch to lie on one. aha itself trains on one device.
+On several devices a learner is divided as `learners.py` says, an engine is taken to lie on as few of them as hold it,
+and a micro-batch to lie on one, or on those that divide its matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from aha.engines.native.cache import ROUND
 from aha.engines.native.prefill import SHARED_FROM
 from aha.models.packing import rounded
-from aha.planning.activations import Activations, PathName
-from aha.planning.dimensions import Dimensions, largest_layer
+from aha.planning.activations import PathName
+from aha.planning.dimensions import Dimensions
 from aha.planning.hardware import Device
 
 USABLE = 0.9  # of a device's memory: the rest is the driver's, and lost between allocations
@@ -49,14 +49,26 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
-    """What a stage holds."""
+class Several:
+    """What each of several processes holds that divide a learner."""
 
-    states: tuple[Part, ...]  # divided over all devices
-    engine: tuple[Part, ...] = ()  # divided over an engine's
-    each: tuple[Part, ...] = ()  # whole on every device
+    states: tuple[Part, ...]
+    each: tuple[Part, ...]
+    host: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a stage holds. `several` is asked where there is more than one device; without it states are divided
+    evenly. Devices come in multiples of `tensor`."""
+
+    states: tuple[Part, ...]
+    engine: tuple[Part, ...] = ()  # divided over an engine's devices
+    each: tuple[Part, ...] = ()  # of learning, whole on every device
     rows: Rows = Rows()
-    layer: float = 0.0  # bytes of the largest layer, which a divided pass has to gather
+    host: tuple[Part, ...] = ()  # in main memory, where that is not the device's
+    several: Callable[[int], Several] | None = None
+    tensor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class Fit:
     engine: int
     parts: tuple[Part, ...]  # of one device
     room: float  # bytes of one device that can be used
+    host: tuple[Part, ...] = ()  # in main memory, of the process that has the device
 
     @property
     def size(self) -> float:
@@ -117,26 +130,6 @@ def rows_of(
     )  # fmt: skip
 
 
-def learner_parts(weights: float, trained: float, b: int) -> list[Part]:
-    """A learner of `weights` parameters, `trained` of which get gradients: masters and moments are in float32."""
-    copy = b * weights
-    master = 4.0 * trained if b < 4 else 0.0
-    return [
-        Part("weights", copy + master, f"{b} P" + (" + 4 P in float32" if master else "")),
-        Part("gradients", 4.0 * trained, "4 P"),
-        Part("optimiser", 8.0 * trained, "8 P: two moments"),
-    ]
-
-
-def activation_parts(a: Activations, formula: str) -> tuple[Part, ...]:
-    """Of learning on one micro-batch: logits and the layers' backward pass take turns."""
-    return (
-        Part("activations", a.layers + a.ends, formula, "learning"),
-        Part("joined weights", a.joined, "b (q + k + v, gate + up), until the backward pass", "learning"),
-        Part("logits, or backward", max(a.logits, a.working), "of one chunk; of one layer, where larger", "learning"),
-    )
-
-
 def fitting(needs: Needs, count: int, device: Device) -> Fit:
     """On `count` devices, with engines on as few of them as they fit on, or would if learning took less."""
     room = device.memory * USABLE
@@ -147,8 +140,8 @@ def fitting(needs: Needs, count: int, device: Device) -> Fit:
 
 def least(needs: Needs, device: Device) -> int | None:
     """The fewest devices that hold it: 1 to 8, then multiples of 8. None where no number does."""
-    numbers = [*range(1, 8), *range(8, MOST_DEVICES + 1, 8)]
-    if not fitting(needs, MOST_DEVICES, device).fits:
+    numbers = [n for n in (*range(1, 8), *range(8, MOST_DEVICES + 1, 8)) if n % needs.tensor == 0]
+    if not numbers or not fitting(needs, numbers[-1], device).fits:
         return None
     return next((n for n in numbers if fitting(needs, n, device).fits), None)
 
@@ -168,24 +161,19 @@ def _on(needs: Needs, count: int, engine: int, room: float) -> Fit:
     here = -int(-r.count * engine // count)  # rows of one engine
     rows = rounded(min(r.slots, here))
     prompts = min(rows, -(-here // r.samples))
-    parts = [_divided(p, count) for p in needs.states] + [_divided(p, engine) for p in needs.engine]
+    held = Several(tuple(_divided(p, count) for p in needs.states), needs.each, needs.host)
+    if count > 1 and needs.several is not None:
+        held = needs.several(count)
+    parts = [*held.states, *(_divided(p, engine) for p in needs.engine)]
     if rows:
         cache = Part("KV cache", rows * r.cache + prompts * r.prefix, f"{rows:,} {r.formula}")
         step = Part("sampling, a step", rows * r.step, f"{rows:,} rows, logits of V and scores of each", "sampling")
         parts += [_divided(cache, engine), _divided(step, engine)]
-    if count > 1 and needs.layer:
-        parts.append(Part("gathered layers", 2 * needs.layer, "2 b of the largest layer", "learning"))
-    return Fit(count, engine, (*parts, *needs.each), room)
+    return Fit(count, engine, (*parts, *held.each), room, held.host)
 
 
 def _divided(part: Part, count: int) -> Part:
     return replace(part, size=part.size / count, formula=f"({part.formula}) / {count}") if count > 1 else part
-
-
-def gathered_layer(d: Dimensions, b: int) -> float:
-    """Bytes of the largest layer without its experts, which stay where they are."""
-    experts = 3 * d.hidden * d.experts.inner * d.experts.count if d.experts else 0
-    return float(b * (largest_layer(d) - experts))
 
 
 def _up(tokens: float) -> int:

@@ -128,6 +128,7 @@ class Plan:
             "fits": s.fit.fits, "gpus_at_least": s.least, "gpus_of_an_engine": s.fit.engine, "slots_that_fit": s.slots,
             "bytes_of_each_gpu": s.fit.size, "bytes_usable": s.fit.room,
             "memory": [asdict(part) for part in s.fit.parts],
+            "main_memory": [asdict(part) for part in s.fit.host],
             "work": [{"name": p.name, "most": asdict(p.most), "expected": _dict(p.expected)} for p in s.phases],
             "tokens": {
                 "sampled": dict(zip(("most", "expected"), s.sampled, strict=True)),
@@ -139,7 +140,13 @@ class Plan:
 
 def plan(recipe: Recipe, count: int, device: Device, assumed: Assumptions, dtype: str = "") -> Plan:
     """Every stage of `recipe` on `count` of `device`; in `dtype`, or the recipe's for a GPU. Raises UserError for a
-    model whose sizes are not known."""
+    model whose sizes are not known, and a number of devices that `sharding.tensor` does not divide."""
+    tensor = recipe.sharding.tensor
+    if count % tensor:
+        raise UserError(
+            f"sharding.tensor={tensor} does not divide {count} device{'s' * (count > 1)}; plan for others with --gpus, "
+            "or set a number that does"
+        )
     machine = Machine(
         device, count, 1, dtype or ("float32" if recipe.dtype == "float32" else "bfloat16"), assumed.mfu,
         assumed.bandwidth_share, assumed.paged, assumed.recompute,
@@ -166,11 +173,13 @@ def _planned(recipe: Recipe, name: str, s: Setting, mean: float | None) -> Stage
     stage = recipe.stages[name]
     if isinstance(stage, PretrainStage):
         expected = [made.phases(Lengths(s.prompt, page_tokens(stage)))[0], *expected[1:]]
+    known = len(expected) == len(most)
     rows = _joined([row for pair in zip_longest(most, expected) for row in _phases(machine, *pair)])
     return StagePlan(
         name, made.kind, made.model, parameters(made.d), active_parameters(made.d), fit,
         least(made.needs, s.machine.device), most_slots(made.needs, s.machine.count, s.machine.device), tuple(rows),
-        _tokens(most, expected, Draw), _tokens(most, expected, Pass), (*made.notes, *_remedies(made, name, fit, s)),
+        (_sampled(most), _sampled(expected) if known else None),
+        (_trained(most), _trained(expected) if known else None), (*made.notes, *_remedies(made, name, fit, s)),
     )  # fmt: skip
 
 
@@ -196,17 +205,14 @@ def _dict(cost: Cost | None) -> dict[str, Any] | None:
     return asdict(cost) if cost is not None else None
 
 
-def _tokens(most: Sequence[Phase], expected: Sequence[Phase], kind: type) -> tuple[float, float | None]:
-    """Tokens that are sampled, or trained, at most and as expected."""
-
-    def count(phases: Sequence[Phase]) -> float:
-        return sum(_rows(p) * p.response for p in phases if isinstance(p, kind) and getattr(p, "backward", True))
-
-    return count(most), count(expected) if len(expected) == len(most) else None
+def _sampled(phases: Sequence[Phase]) -> float:
+    """Tokens that are drawn."""
+    return sum(p.calls * p.rows * p.response for p in phases if isinstance(p, Draw))
 
 
-def _rows(p: Phase) -> float:
-    return p.calls * p.rows if isinstance(p, Draw) else p.rows
+def _trained(phases: Sequence[Phase]) -> float:
+    """Tokens that are learned."""
+    return sum(p.rows * p.response for p in phases if isinstance(p, Pass) and p.backward)
 
 
 def prompt_tokens(recipe: Recipe) -> float:
@@ -237,7 +243,7 @@ def _remedies(made: Described, name: str, fit: Fit, s: Setting) -> list[str]:
     if made.needs.rows.count and 0 < slots < made.needs.rows.slots:
         key = {"rl": f"{name}.rollouts.slots", "sft": ""}.get(made.kind, f"{name}.slots")
         return [f"with {slots} rows of an engine at a time it fits" + (f": --set {key}={slots}" if key else "")]
-    if sum(p.size for p in made.needs.each) > fit.room:
+    if sum(p.size for p in fit.parts if p.when == "learning") > fit.room:
         return [
             "one micro-batch alone is too large for a device: shorter rows (max_tokens), a smaller micro_batch_tokens, "
             "or a learner that recomputes (sharding.recompute=true; --recompute plans it)"

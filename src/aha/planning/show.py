@@ -54,6 +54,10 @@ def _memory(stage: StagePlan, plan: Plan) -> Table:
     table.add_column("", style="dim")
     for part in stage.fit.parts:
         table.add_row(part.name, _gib(part.size), WHENS[part.when])
+    for part in stage.fit.host:
+        table.add_row(
+            part.name, _gib(part.size), "in main memory, for each" if plan.machine.count > 1 else "in main memory"
+        )
     return table
 
 
@@ -90,7 +94,8 @@ def _work(stage: StagePlan) -> Table:
 
 
 def _formulas(stage: StagePlan) -> Iterator[Text]:
-    named = [*((p.name, p.formula) for p in stage.fit.parts), *((p.name, p.most.formula) for p in stage.phases)]
+    held = (*stage.fit.parts, *stage.fit.host)
+    named = [*((p.name, p.formula) for p in held), *((p.name, p.most.formula) for p in stage.phases)]
     for name, formula in named:
         yield Text(f"  {name} = {formula}", style="dim")
 

@@ -19,7 +19,6 @@ from aha.config import (
     EvaluateStage,
     EvaluationChoice,
     LoRAChoice,
-    OptimiserChoice,
     PretrainStage,
     Recipe,
     RewardModelStage,
@@ -33,7 +32,7 @@ from aha.models.tiny.tokenizer import VOCABULARY
 from aha.pipeline.collect_stage import PART
 from aha.pipeline.pretrain_stage import MAX_TOKENS
 from aha.pipeline.sft_stage import SLOTS
-from aha.planning.activations import FORMULAS, PathName, activations, path_of
+from aha.planning.activations import PathName, path_of
 from aha.planning.data import PAPERS_ROWS, conversations, lines
 from aha.planning.dimensions import (
     SHAPED,
@@ -45,11 +44,12 @@ from aha.planning.dimensions import (
     multiplied,
     parameters,
 )
-from aha.planning.memory import Needs, Rows, activation_parts, gathered_layer, learner_parts, rows_of
+from aha.planning.learners import Batch, Held, Trained, learning, loaded, refusal
+from aha.planning.memory import Needs, Rows, rows_of
 from aha.planning.memory import Part as MemoryPart
-from aha.planning.work import Draw, Machine, Pass
+from aha.planning.work import Draw, Machine, Pass, Update
 
-Phase = Draw | Pass
+Phase = Draw | Pass | Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def describe(recipe: Recipe, name: str, s: Setting) -> Described:
         case EvaluateStage():
             made = _evaluate(recipe, stage, s)
         case PretrainStage():
-            made = _pretrain(stage, s)
+            made = _pretrain(recipe, stage, s)
     for role in speakers_of(stage):
         made.notes.append(f"the model that is asked as {role} is not counted")
     return made
@@ -125,13 +125,15 @@ def _rl(recipe: Recipe, stage: RLStage, s: Setting) -> Described:
     r, b, path = stage.rollouts, s.machine.itemsize, _engine_path(d, s)
     calls = stage.steps * int(setting.attempts)
     scorers = {name: (c, _scorer(recipe, c.model, d)) for name, c in stage.preferences.items()}
+    backbone = backbone_parameters(d)
+    learners = [_trained(d, stage.lora), *([Trained(backbone, backbone, "critic")] if row.critic else [])]
 
     def phases(lengths: Lengths) -> list[Phase]:
         response = lengths.response(r.max_tokens)
         asked = stage.steps * r.questions
         rows = asked * r.group
 
-        one = _pass("reference", d, rows, asked, lengths.prompt, response, stage, s)
+        one = _pass(recipe, "reference", d, rows, asked, lengths.prompt, response, stage, s)
         learned = replace(
             one, name="learn", prompts=asked * min(r.group, stage.algorithm.updates_per_rollout), backward=True,
             rank=_rank(stage.lora),
@@ -142,11 +144,13 @@ def _rl(recipe: Recipe, stage: RLStage, s: Setting) -> Described:
         ]
         for name, (choice, model) in scorers.items():
             share = choice.last_share
-            found.append(replace(values, name=f"scores, {name}", d=model, rows=rows * share, prompts=asked * share))
+            whole = replace(values, d=model, path=path_of(model, kernels=s.kernels), tensor=1)
+            found.append(replace(whole, name=f"scores, {name}", rows=rows * share, prompts=asked * share))
         found += [one] if setting.kl_beta else []
         found += [replace(one, name="importance weights")] if setting.importance_cap else []
         found += [values, learned] if row.critic else [learned]
         found += [replace(values, name="critic, learn", backward=True)] if row.critic else []
+        found += _updates(recipe, learners, float(stage.steps * stage.algorithm.updates_per_rollout))
         e = stage.evaluation
         looks = (stage.steps - 1) // e.every if e.every else 0
         return [
@@ -158,43 +162,38 @@ def _rl(recipe: Recipe, stage: RLStage, s: Setting) -> Described:
             ),
         ]  # fmt: skip
 
-    p = parameters(d)
-    states = [*_learner(d, stage.lora, b), _loaded(p)]
-    states += [MemoryPart("reference", float(b * p), f"{b} P")] if setting.kl_beta else []
-    if row.critic:
-        size = sum(part.size for part in learner_parts(backbone_parameters(d), backbone_parameters(d), b))
-        states.append(MemoryPart("critic", size, "as the policy: weights, gradients, optimiser"))
+    frozen = [MemoryPart("reference", float(b * parameters(d)), f"{b} P")] if setting.kl_beta else []
     for name, (_, model) in scorers.items():
         size = backbone_parameters(model) * (b + (4.0 if b < 4 else 0.0))
-        states.append(MemoryPart(f"reward model, {name}", size, f"{b} P" + (" + 4 P in float32" if b < 4 else "")))
-    each = _micro_batch(d, stage.optimiser, s, s.prompt + r.max_tokens, r.max_tokens, stage.lora)
-    notes = _context(d, s.prompt + r.max_tokens, stage.positions)
+        frozen.append(MemoryPart(f"reward model, {name}", size, f"{b} P" + (" + 4 P in float32" if b < 4 else "")))
+    held = _held(recipe, d, stage, s, s.prompt + r.max_tokens, r.max_tokens, learners, frozen)
+    notes = _context(d, s.prompt + r.max_tokens, stage.positions) + _divided(recipe, d, stage.lora)
     if setting.attempts > 1:
         notes.append(f"rollouts: all {setting.attempts:g} attempts of a step are counted")
     if scorers:
         notes.append("scores: every sample is counted, though reward models see those that are for them")
-    return Described("rl", called, d, _needs(d, s, states, each, phases(Lengths(s.prompt))), phases, notes)
+    return Described("rl", called, d, _needs(d, s, held, phases(Lengths(s.prompt))), phases, notes)
 
 
 def _sft(recipe: Recipe, stage: SFTStage, s: Setting) -> Described:
     called, d = model_of(recipe, stage.start)
     count, most, notes = conversations(recipe, stage, s.prompt, s.rows)
     longest = min(stage.max_tokens, max(d.context, stage.positions), most)
-    b, path, e = s.machine.itemsize, _engine_path(d, s), stage.evaluation
+    path, e, learners = _engine_path(d, s), stage.evaluation, [_trained(d, stage.lora)]
 
     def phases(lengths: Lengths) -> list[Phase]:
         rows = float(count * stage.epochs)
         response = lengths.response(max(1.0, longest - lengths.prompt))
-        learn = _pass("learn", d, rows, rows, lengths.prompt, response, stage, s)
+        learn = _pass(recipe, "learn", d, rows, rows, lengths.prompt, response, stage, s)
         return [
             replace(learn, backward=True, rank=_rank(stage.lora)),
+            *_updates(recipe, learners, math.ceil(count / stage.batch) * float(stage.epochs)),
             *_evaluations(e, lengths, d, e.max_tokens, SLOTS, path, 2),
         ]
 
-    states = [*_learner(d, stage.lora, b), _loaded(parameters(d))]
-    each = _micro_batch(d, stage.optimiser, s, longest, longest - s.prompt, stage.lora)
-    notes += _context(d, s.prompt + e.max_tokens, stage.positions)
-    return Described("sft", called, d, _needs(d, s, states, each, phases(Lengths(s.prompt))), phases, notes)
+    held = _held(recipe, d, stage, s, longest, longest - s.prompt, learners)
+    notes += _context(d, s.prompt + e.max_tokens, stage.positions) + _divided(recipe, d, stage.lora)
+    return Described("sft", called, d, _needs(d, s, held, phases(Lengths(s.prompt))), phases, notes)
 
 
 def _sampled(recipe: Recipe, stage: CollectStage | CompareStage, s: Setting) -> Described:
@@ -210,7 +209,7 @@ def _sampled(recipe: Recipe, stage: CollectStage | CompareStage, s: Setting) -> 
             Draw("samples", d, calls, asked, samples, lengths.prompt, response, stage.max_tokens, stage.slots, path)
         ]
 
-    needs = _needs(d, s, [_loaded(parameters(d))], (), phases(Lengths(s.prompt)))
+    needs = _needs(d, s, None, phases(Lengths(s.prompt)))
     notes = _context(d, s.prompt + stage.max_tokens)
     if isinstance(stage, CollectStage):
         notes += ["prompts of the way few-shot are longer than counted"] if "few-shot" in stage.ways else []
@@ -220,7 +219,8 @@ def _sampled(recipe: Recipe, stage: CollectStage | CompareStage, s: Setting) -> 
 
 def _reward_model(recipe: Recipe, stage: RewardModelStage, s: Setting) -> Described:
     called, d = model_of(recipe, stage.start)
-    scalar = replace(d, vocabulary=1)
+    scalar, p = replace(d, vocabulary=1), backbone_parameters(d)
+    learners = [Trained(p, p)]
     pairwise = stage.loss == "pairwise"
     texts = 2 if pairwise else 1
     compared = recipe.stages.get(stage.data)
@@ -230,16 +230,17 @@ def _reward_model(recipe: Recipe, stage: RewardModelStage, s: Setting) -> Descri
     def phases(lengths: Lengths) -> list[Phase]:
         rows = float(examples * stage.epochs * texts)
         response = lengths.response(max(1.0, stage.max_tokens - lengths.prompt))
-        one = _pass("learn", d, rows, rows, lengths.prompt, response, stage, s)
+        one = _pass(recipe, "learn", d, rows, rows, lengths.prompt, response, stage, s)
         one = replace(one, backward=True, vocabulary=False)
         held = float(stage.held_back * texts)
         before = [replace(one, name="scores before", backward=False)] if pairwise else []
-        return [*before, one, replace(one, name="held back", rows=held, prompts=held, backward=False)]
+        updates = _updates(recipe, learners, math.ceil(examples / stage.batch) * float(stage.epochs))
+        return [*before, one, *updates, replace(one, name="held back", rows=held, prompts=held, backward=False)]
 
-    p, b = backbone_parameters(d), s.machine.itemsize
-    each = _micro_batch(scalar, stage.optimiser, s, stage.max_tokens, stage.max_tokens)
+    held = _held(recipe, d, stage, s, stage.max_tokens, stage.max_tokens, learners, scored=scalar)
     notes = [] if known is not None else [f"{stage.data}: {examples:,} examples, the most that the stage takes"]
-    needs = Needs((*learner_parts(p, p, b), _loaded(parameters(d))), each=each, layer=gathered_layer(d, b))
+    notes += _divided(recipe, d, None)
+    needs = Needs(held.states, each=held.each, host=held.host, several=held.several, tensor=held.tensor)
     return Described("reward-model", called, d, needs, phases, notes)
 
 
@@ -258,22 +259,23 @@ def _evaluate(recipe: Recipe, stage: EvaluateStage, s: Setting) -> Described:
             for _, model in models
         ]  # fmt: skip
 
-    needs = _needs(d, s, [_loaded(parameters(d))], (), phases(Lengths(s.prompt)))
+    needs = _needs(d, s, None, phases(Lengths(s.prompt)))
     return Described("evaluate", called, d, needs, phases, _context(d, s.prompt + stage.max_tokens))
 
 
-def _pretrain(stage: PretrainStage, s: Setting) -> Described:
+def _pretrain(recipe: Recipe, stage: PretrainStage, s: Setting) -> Described:
     d, e = _pretrained(stage), stage.evaluation
+    learners = [_trained(d, None)]
 
     def phases(lengths: Lengths) -> list[Phase]:
         pages = float(stage.steps * stage.pages_per_step)
-        learn = _pass("learn", d, pages, 0.0, 0.0, lengths.response(stage.context), stage, s)
-        return [replace(learn, backward=True), *_evaluations(e, lengths, d, MAX_TOKENS, SLOTS, _engine_path(d, s), 1)]
+        learn = _pass(recipe, "learn", d, pages, 0.0, 0.0, lengths.response(stage.context), stage, s)
+        looks = _evaluations(e, lengths, d, MAX_TOKENS, SLOTS, _engine_path(d, s), 1)
+        return [replace(learn, backward=True), *_updates(recipe, learners, float(stage.steps)), *looks]
 
-    states = [*_learner(d, None, s.machine.itemsize), _loaded(parameters(d))]
-    each = _micro_batch(d, stage.optimiser, s, stage.context, stage.context)
-    made = phases(Lengths(s.prompt))
-    return Described("pretrain", "a new model", d, _needs(d, s, states, each, made), phases)
+    held = _held(recipe, d, stage, s, stage.context, stage.context, learners)
+    needs = _needs(d, s, held, phases(Lengths(s.prompt)))
+    return Described("pretrain", "a new model", d, needs, phases, _divided(recipe, d, None))
 
 
 def _pretrained(stage: PretrainStage) -> Dimensions:
@@ -285,13 +287,23 @@ def _pretrained(stage: PretrainStage) -> Dimensions:
 
 
 def _pass(
-    name: str, d: Dimensions, rows: float, prompts: float, prompt: float, response: float,
+    recipe: Recipe, name: str, d: Dimensions, rows: float, prompts: float, prompt: float, response: float,
     stage: RLStage | SFTStage | RewardModelStage | PretrainStage, s: Setting,
 ) -> Pass:  # fmt: skip
     """A pass in the stage's micro-batches."""
-    lora = getattr(stage, "lora", None)
-    path = path_of(d, kernels=s.kernels, plain=lora is None)
-    return Pass(name, d, rows, prompts, prompt, response, micro_batch=stage.optimiser.micro_batch_tokens, path=path)
+    sharding, plain = recipe.sharding, getattr(stage, "lora", None) is None
+    path = path_of(d, kernels=s.kernels, plain=plain and sharding.tensor == 1)
+    return Pass(
+        name, d, rows, prompts, prompt, response, micro_batch=stage.optimiser.micro_batch_tokens, path=path,
+        recompute=sharding.recompute, tensor=sharding.tensor,
+    )  # fmt: skip
+
+
+def _updates(recipe: Recipe, learners: Sequence[Trained], updates: float) -> list[Phase]:
+    """Of what lies in main memory; those on a device are not counted."""
+    if not recipe.sharding.offload:
+        return []
+    return [Update(f"{one.name or 'policy'}, updates", one.trained, updates) for one in learners]
 
 
 def _evaluations(
@@ -319,42 +331,30 @@ def _engine_path(d: Dimensions, s: Setting) -> PathName:
     return path_of(d, kernels=s.kernels)
 
 
-def _learner(d: Dimensions, lora: LoRAChoice | None, b: int) -> list[MemoryPart]:
+def _trained(d: Dimensions, lora: LoRAChoice | None) -> Trained:
     p = parameters(d)
     adapters = adapter_parameters(d, lora.rank) if lora is not None else 0
-    return learner_parts(p + adapters, adapters or p, b)
+    return Trained(p + adapters, adapters or p)
 
 
-def _loaded(p: int) -> MemoryPart:
-    return MemoryPart("model as loaded", 4.0 * p, "4 P: kept until the stage ends")
-
-
-def _micro_batch(
-    d: Dimensions, optimiser: OptimiserChoice, s: Setting, longest: float, response: float,
-    lora: LoRAChoice | None = None,
-) -> tuple[MemoryPart, ...]:  # fmt: skip
-    """Of learning on rows of the longest kind, as many as a micro-batch takes."""
-    path = path_of(d, kernels=s.kernels, plain=lora is None)
-    row = int(longest)
-    whole, rest = divmod(max(optimiser.micro_batch_tokens, row), row)
-    rows = [row] * whole + ([rest] if rest else [])
-    trained = min(sum(rows), int(response * (whole + 1)))
-    a = activations(
-        d,
-        rows,
-        trained,
-        s.machine.itemsize,
-        path,
-        kernels=s.kernels,
-        fused=s.machine.device.gpu,
-        recompute=s.machine.recompute,
+def _held(
+    recipe: Recipe, d: Dimensions, stage: RLStage | SFTStage | RewardModelStage | PretrainStage, s: Setting,
+    longest: float, response: float, learners: Sequence[Trained], frozen: Sequence[MemoryPart] = (),
+    scored: Dimensions | None = None,
+) -> Held:  # fmt: skip
+    batch = Batch(stage.optimiser.micro_batch_tokens, longest, response, getattr(stage, "lora", None) is None)
+    return learning(
+        recipe.sharding, d, s.machine, trained=learners, batch=batch, kernels=s.kernels, frozen=frozen, scored=scored
     )
-    return activation_parts(a, FORMULAS[path] if not s.machine.recompute else "layers N b h: their inputs alone")
 
 
-def _needs(
-    d: Dimensions, s: Setting, states: Sequence[MemoryPart], each: tuple[MemoryPart, ...], phases: Sequence[Phase]
-) -> Needs:
+def _divided(recipe: Recipe, d: Dimensions, lora: LoRAChoice | None) -> list[str]:
+    """Why matrices are not divided as the recipe wants it."""
+    why = refusal(recipe.sharding.tensor, d, lora is not None)
+    return [f"it will not run: {why}"] if why else []
+
+
+def _needs(d: Dimensions, s: Setting, held: Held | None, phases: Sequence[Phase]) -> Needs:
     """With an engine, whose cache is that of the call that takes most room."""
     b, p = s.machine.itemsize, parameters(d)
     engine = [MemoryPart("engine's weights", float(b * p), f"{b} P")]
@@ -363,7 +363,9 @@ def _needs(
         engine.append(MemoryPart("engine's panels", float(b * panels), f"{b} (N + V h): a copy in the kernel's order"))
     rooms = [_room(draw, s) for draw in phases if isinstance(draw, Draw)]
     rows = max(rooms, key=lambda r: min(r.slots, r.count) * r.cache, default=Rows())
-    return Needs(tuple(states), tuple(engine), each, rows, gathered_layer(d, b) if each else 0.0)
+    if held is None:
+        return Needs((loaded(d),), tuple(engine), (), rows)
+    return Needs(held.states, tuple(engine), held.each, rows, held.host, held.several, held.tensor)
 
 
 def _room(p: Draw, s: Setting) -> Rows:

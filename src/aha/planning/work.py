@@ -28,6 +28,7 @@ from aha.planning.memory import cache_numbers
 STEP_CALLS = 40
 LAYER_CALLS = {"kernels": 0, "torch": 40, "transformers": 100}
 CALL_S = 5e-6  # of one of them
+HOST_BYTES_S = 25e9  # of one process, assumed: its share of main memory's bandwidth and of the way there
 MFU, BANDWIDTH_SHARE = 0.4, 0.6  # of a device's rates, assumed to be reached
 
 FORWARD = "2 N T + 2 V h M + pairs"
@@ -101,6 +102,18 @@ class Pass:
     rank: int = 0  # of adapters, in place of all weights
     micro_batch: int = 4096  # tokens
     path: PathName = "torch"
+    recompute: bool = False  # layers, in the backward pass
+    tensor: int = 1  # processes that divide each matrix, and compute the output head each for itself
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Updates of `trained` parameters that lie in main memory: gradients come there and weights go back, and masters,
+    moments and gradients are read and written by the CPU."""
+
+    name: str
+    trained: float
+    updates: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +153,10 @@ def pairs_of(prompt: float, response: float) -> float:
     return response * prompt + response * (response + 1) / 2
 
 
-def cost(phase: Draw | Pass, machine: Machine) -> list[tuple[str, Cost]]:
+def cost(phase: Draw | Pass | Update, machine: Machine) -> list[tuple[str, Cost]]:
     """The parts of a phase with what each takes."""
+    if isinstance(phase, Update):
+        return [(phase.name, _update(phase, machine))]
     if isinstance(phase, Pass):
         return [(phase.name, _pass(phase, machine))]
     return [(f"{phase.name}, prompts", _prefill(phase, machine)), (phase.name, _decode(phase, machine))]
@@ -158,13 +173,27 @@ def _pass(p: Pass, machine: Machine) -> Cost:
         formula = "4 N T + 6 adapters T + 4 V h M + 2 pairs"
     elif p.backward:
         flops, formula = 3 * once, "6 N T + 6 V h M + 3 pairs"
-    if p.backward and machine.recompute:
-        flops, formula = flops + once, f"{formula}, and a forward pass again"
-    batches = tokens / max(p.micro_batch, p.prompt + p.response) / machine.count
-    calls = batches * (3 if p.backward else 1) * (STEP_CALLS + p.d.layers * LAYER_CALLS[p.path]) * CALL_S
+    again = p.backward and (machine.recompute or p.recompute)
+    if again:
+        flops, formula = flops + forward_flops(p.d, tokens, pairs, 0), f"{formula}, and 2 N T + pairs again"
+    if p.tensor > 1 and p.vocabulary:
+        heads = 2 * head_weights(p.d) * drawn * (1 if not p.backward else 2 if p.rank else 3)
+        flops, formula = flops + (p.tensor - 1) * heads, f"{formula}, V h M by each of {p.tensor}"
+    batches = tokens / max(p.micro_batch, p.prompt + p.response) / (machine.count / p.tensor)
+    passes = (3 if p.backward else 1) + again
+    calls = batches * passes * (STEP_CALLS + p.d.layers * LAYER_CALLS[p.path]) * CALL_S
     if calls > flops / machine.rate:
         return Cost(drawn, flops, calls, formula, "calls")
     return Cost(drawn, flops, flops / machine.rate, formula)
+
+
+def _update(p: Update, machine: Machine) -> Cost:
+    """Of masters and two moments, each read and written, and a gradient, in float32; of a gradient and a weight on the
+    way, where main memory is not the device's."""
+    device = machine.device
+    moved = (4 + machine.itemsize if device.gpu else 0) + 28
+    rate = HOST_BYTES_S * machine.count if device.gpu else machine.bandwidth
+    return Cost(0, 0, p.updates * p.trained * moved / rate, f"{moved} P an update, bytes", "bytes")
 
 
 def _prefill(p: Draw, machine: Machine) -> Cost:
