@@ -29,7 +29,7 @@ LEVELS = [
     {"cli"},
     {"__main__"},
 ]
-OPTIONAL = {"ray", "vllm", "flash_attn", "wandb", "datasets", "peft", "fastapi", "uvicorn", "trl", "simpy"}
+OPTIONAL = {"ray", "vllm", "flash_attn", "wandb", "datasets", "peft", "fastapi", "uvicorn", "httpx2", "trl", "simpy"}
 
 
 def tree(path: Path) -> ast.Module:

@@ -115,6 +115,11 @@ def test_curl() -> None:
         (["--risk", "/nowhere.yaml"], "risk file"),
         (["--cache-gib", "0.000001"], "too little for keys and values"),
         (["--template", "none"], "unknown template"),
+        (["--engine", "other"], "--engine 'other'"),
+        (["--engine-url", "http://127.0.0.1:9"], "add --engine vllm"),
+        (["--engine", "vllm", "--engines", "2"], "leave them out"),
+        (["--engine", "vllm", "--engine-url", "127.0.0.1:9"], "--engine-url '127.0.0.1:9' is no address"),
+        (["--engine", "vllm", "--engine-url", "http://127.0.0.1:9/v1/"], "no vLLM answers at http://127.0.0.1:9 ("),
     ],
 )
 def test_what_cannot_be_used_is_said(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,9 @@ Template = Annotated[str, typer.Option(help="auto, chat, r1-zero, short.", rich_
 Thinking = Annotated[str, typer.Option(help="Whether it thinks: auto, on, off.", rich_help_panel=MODEL)]
 Forced = Annotated[bool, typer.Option("--force-think/--no-force-think", help="Open <think>.", rich_help_panel=MODEL)]
 Field = Annotated[str, typer.Option(help="both, reasoning_content or reasoning.", rich_help_panel=MODEL)]
+Engine = Annotated[str, typer.Option(help="native, or vllm: a server that runs.", rich_help_panel=MODEL)]
+EngineURL = Annotated[str, typer.Option(help="vLLM's address.", rich_help_panel=MODEL)]
+EngineKey = Annotated[str, typer.Option(help="What vLLM asks for.", envvar="VLLM_API_KEY", rich_help_panel=MODEL)]
 Strict = Annotated[bool, typer.Option("--strict-seeds", help="Same seed, same answer, always.", rich_help_panel=MODEL)]
 Risk = Annotated[Path | None, typer.Option(metavar="FILE", help="Risk control.", rich_help_panel=MODEL)]
 Temperature = Annotated[float | None, typer.Option(help="Else the model's own, or 0.6.", min=0, rich_help_panel=ASKING)]
@@ -69,9 +72,13 @@ def serve(
     dtype: Dtype = "auto",
     threads: Threads = 0,
     engines: Engines = 0,
+    engine: Engine = "native",
+    engine_url: EngineURL = "",
+    engine_key: EngineKey = "",
 ) -> None:
     """Serve a model to OpenAI's clients: chat completions, completions, responses. Needs the extra serve."""
     _check(thinking, reasoning_field)
+    vllm = _vllm(engine, engine_url, engine_key, engines, cache_gib)
     from aha import runtime
     from aha.serving import server, start
     from aha.serving.service import Settings
@@ -80,15 +87,17 @@ def serve(
     runtime.apply(chosen)
     with contextlib.closing(server.listen(host, port)) as sock:
         options = start.Options(
-            template, thinking, forced, temperature, top_p, context, int(cache_gib * 2**30), tuple(api_key or ()), risk
-        )
+            template, thinking, forced, temperature, top_p, context, int(cache_gib * 2**30), tuple(api_key or ()),
+            risk, vllm,
+        )  # fmt: skip
         settings = Settings(
             name or Path(model).name, frozenset({model}), slots, queue, int(body_mib * 2**20), timeout, stall,
             FIELDS[reasoning_field], strict_seeds,
         )  # fmt: skip
-        several = start.engines_for(model, chosen, engines)
+        several = 0 if vllm else start.engines_for(model, chosen, engines)
         service = start.make_service(model, chosen, several, settings, options)
-        said = functools.partial(_greet, service, chosen, several, host, sock.getsockname()[1])
+        runs = f"vLLM at {vllm.url}" if vllm else f"{chosen.dtype_name} on {chosen.device}, threads {chosen.threads}"
+        said = functools.partial(_greet, service, runs, several, host, sock.getsockname()[1])
         server.serve(service, sock, drain_s=drain, ready=said)
 
 
@@ -105,13 +114,33 @@ def _check(thinking: str, reasoning_field: str) -> None:
     del fastapi, uvicorn
 
 
-def _greet(service: Any, chosen: Any, engines: int, host: str, port: int) -> None:
+def _vllm(engine: str, url: str, key: str, engines: int, cache_gib: float) -> Any:
+    """Where the vLLM is that draws; None: the native engine does."""
+    if engine not in ("native", "vllm"):
+        raise UserError(f"--engine {engine!r} is none of native, vllm")
+    if engine == "native":
+        if url:
+            raise UserError(f"--engine-url {url} is of no use to --engine native; add --engine vllm")
+        return None
+    if engines or cache_gib:
+        raise UserError("--engines and --cache-gib are of the native engine; leave them out, and tell vLLM")
+    try:
+        import httpx2
+    except ImportError as error:
+        raise UserError(f"serving by vLLM needs {error.name}: pip install 'aha[serve]'") from error
+    del httpx2
+    from aha.serving.vllm_meeting import Place
+
+    return Place((url or "http://127.0.0.1:8000").rstrip("/").removesuffix("/v1"), key)
+
+
+def _greet(service: Any, runs: str, engines: int, host: str, port: int) -> None:
     from aha.serving.server import is_local
 
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     console.print(
         f"serving {service.settings.name} at {address}/v1 "
-        f"({chosen.dtype_name} on {chosen.device}, threads {chosen.threads}, context {service.context}, "
+        f"({runs}, context {service.context}, "
         f"slots {service.settings.slots}{f', engines {engines}' if engines > 1 else ''})\nchat page at {address}/",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from aha.errors import UserError
@@ -46,6 +46,16 @@ class Loaded:
     def fresh_copy(self) -> nn.Module:
         """Another model with the same weights (a reference, an engine's own copy)."""
         return copy.deepcopy(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is known of a model without its weights. `vocabulary`: how many tokens its logits are of."""
+
+    tokenizer: PreTrainedTokenizerBase
+    eos_ids: frozenset[int]
+    vocabulary: int
+    generation: GenerationConfig
 
 
 def resolve(name: str) -> str:
@@ -88,7 +98,8 @@ def load(name: str, device: torch.device | str = "cpu", positions: int = 0) -> L
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    return Loaded(model, tokenizer, _eos_ids(model, tokenizer), _context(model))
+    eos_ids = _eos_ids(model.generation_config, text_config(model), tokenizer)
+    return Loaded(model, tokenizer, eos_ids, _context(model))
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -101,6 +112,25 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             "Hugging Face format"
         ) from error
     return tokenizer
+
+
+def outline(name: str) -> Outline:
+    """A model's tokenizer and what its configs say. Raises UserError."""
+    where, tokenizer = resolve(name), load_tokenizer(name)
+    try:
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        try:
+            generation = GenerationConfig.from_pretrained(where)
+        except OSError:  # it has no such file
+            generation = GenerationConfig.from_model_config(config)
+        text = config.get_text_config()
+        vocabulary = int(text.vocab_size)
+    except UNLOADABLE as error:
+        raise UserError(
+            f"model {name!r} has no configuration that can be read ({_reason(error)}); give a causal language model in "
+            "Hugging Face format"
+        ) from error
+    return Outline(tokenizer, _eos_ids(generation, text, tokenizer), vocabulary, generation)
 
 
 def _can_go_on(config: Any) -> None:
@@ -177,9 +207,9 @@ def _probe(model: Any) -> None:
         raise ValueError(f"{kind} looks at later tokens, or has an attention of its own")
 
 
-def _eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def _eos_ids(generation: Any, text: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     ids: set[int | None] = {tokenizer.eos_token_id}
-    for config in (model.generation_config, text_config(model)):
+    for config in (generation, text):
         declared = getattr(config, "eos_token_id", None)
         ids |= set(declared) if isinstance(declared, list | tuple) else {declared}
     found = frozenset(i for i in ids if i is not None)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from aha.serving.errors import invalid
-from aha.serving.guide import Grammar, Grammars, tool_grammar
+from aha.serving.guide import Forms, Grammar, tool_grammar
 from aha.serving.schema import ChatRequest, NamedTool, ResponseFormat, StructuredOutputs
 
 COMPILE_S = 30.0
@@ -24,7 +24,7 @@ class Constraint:
     calls: bool = False
 
 
-async def constraint_of(grammars: Grammars, body: ChatRequest, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+async def constraint_of(grammars: Forms, body: ChatRequest, tools: Sequence[Mapping[str, Any]]) -> Constraint:
     """The one constraint of a chat request. Raises ApiError for two of them, UserError for one that cannot be used."""
     choice = body.tool_choice
     if isinstance(choice, NamedTool):
@@ -46,7 +46,7 @@ async def constraint_of(grammars: Grammars, body: ChatRequest, tools: Sequence[M
 
 
 def format_compiler(
-    grammars: Grammars, response: ResponseFormat | None, structured: StructuredOutputs | None
+    grammars: Forms, response: ResponseFormat | None, structured: StructuredOutputs | None
 ) -> Callable[[], Grammar] | None:
     """What compiles the grammar of an answer's format; None where it is free."""
     found: list[Callable[[], Grammar]] = []
@@ -63,7 +63,7 @@ def format_compiler(
     return found[0] if found else None
 
 
-def _structured(grammars: Grammars, asked: StructuredOutputs) -> list[Callable[[], Grammar]]:
+def _structured(grammars: Forms, asked: StructuredOutputs) -> list[Callable[[], Grammar]]:
     found: list[Callable[[], Grammar]] = []
     if asked.json_ is not None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -59,16 +60,17 @@ def make_engine(loaded: Loaded, wanted: Wanted) -> IncrementalEngine:
 
 def facts_of(loaded: Loaded, engine: IncrementalEngine) -> Facts:
     """What is to be known of a model and its engine."""
-    config = getattr(loaded.model, "generation_config", None)
+    return Facts(loaded.eos_ids, engine.limits, defaults_of(getattr(loaded.model, "generation_config", None)))
+
+
+def defaults_of(config: Any) -> Defaults:
+    """How a generation config samples; what it leaves open, as R1's authors advise."""
 
     def own(name: str, otherwise: float) -> float:
         found = getattr(config, name, None)
         return otherwise if found is None else found
 
-    defaults = Defaults(
-        own("temperature", 0.6), own("top_p", 0.95), int(own("top_k", 0)), own("repetition_penalty", 1.0)
-    )
-    return Facts(loaded.eos_ids, engine.limits, defaults)
+    return Defaults(own("temperature", 0.6), own("top_p", 0.95), int(own("top_k", 0)), own("repetition_penalty", 1.0))
 
 
 def make_guides(vocabulary: Vocabulary, facts: Facts, form: ChatForm, device: torch.device) -> tuple[Grammars, Guides]:

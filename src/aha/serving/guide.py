@@ -72,6 +72,18 @@ class Watch:
         self._drawn = 0
         self._tail = b""
 
+    @property
+    def thinking(self) -> bool:
+        """True where the sample is inside of thinking."""
+        return self._thinking
+
+    def after(self, token: int) -> bytes | None:
+        """What `token` would say beyond the end of thinking; None where it does not end it."""
+        if not self._thinking:
+            return None
+        tail = self._tail + self._pieces[token]
+        return next((tail.partition(mark)[2] for mark in self._closings if mark in tail), None)
+
     def mask(self) -> Tensor | None:
         """The tokens that may be drawn next."""
         if self._thinking and not self._forced and self._budget is not None and self._drawn >= self._budget:
@@ -95,14 +107,13 @@ class Watch:
         self._drawn += 1
         if self._forced:
             self._forced.pop(0)
+        rest = self.after(token)
         self._tail += self._pieces[token]
         if self._thinking:
-            parts = [self._tail.partition(mark) for mark in self._closings if mark in self._tail]
-            if not parts:
+            if rest is None:
                 self._tail = self._tail[-self._longest :]
                 return False
-            self._tail = rest = parts[0][2]
-            self._thinking, self._forced = False, []
+            self._tail, self._thinking, self._forced = rest, False, []
             ids = self._encode(rest.strip().decode("utf-8", "replace"))
             return self._follow(ids) if ids else False
         if any(stop in self._tail for stop in self._stops):
@@ -118,12 +129,12 @@ class Watch:
         return bool(self._matcher.is_stopped())
 
 
-class Grammars:
-    """Compiles grammars for one tokenizer; those asked for last are kept."""
+class Forms:
+    """Makes grammars of what requests ask for."""
 
-    def __init__(self, vocabulary: Vocabulary, size: int, eos_ids: frozenset[int]) -> None:
-        self._vocabulary, self._size, self._eos_ids = vocabulary, size, sorted(eos_ids)
-        self._compiled = functools.lru_cache(maxsize=64)(self._compile)
+    def check(self, grammar: Grammar) -> None:
+        """Raise UserError for a grammar that cannot be used."""
+        raise NotImplementedError
 
     def of_schema(self, schema: Mapping[str, Any] | bool) -> Grammar:
         """The grammar of JSON that `schema` accepts. Raises UserError where it cannot be compiled."""
@@ -137,13 +148,25 @@ class Grammars:
         """A grammar in llguidance's form of Lark."""
         return self._checked(Grammar("lark", grammar))
 
+    def _checked(self, grammar: Grammar) -> Grammar:
+        self.check(grammar)
+        return grammar
+
+
+class Grammars(Forms):
+    """Compiles grammars for one tokenizer; those asked for last are kept."""
+
+    def __init__(self, vocabulary: Vocabulary, size: int, eos_ids: frozenset[int]) -> None:
+        self._vocabulary, self._size, self._eos_ids = vocabulary, size, sorted(eos_ids)
+        self._compiled = functools.lru_cache(maxsize=64)(self._compile)
+
+    def check(self, grammar: Grammar) -> None:
+        """As `Forms`."""
+        self._compiled(*grammar)
+
     def matcher(self, grammar: Grammar) -> Any:
         """A matcher of one sample. Raises UserError where the grammar cannot be compiled."""
         return self._compiled(*grammar).deep_copy()
-
-    def _checked(self, grammar: Grammar) -> Grammar:
-        self._compiled(*grammar)
-        return grammar
 
     @functools.cached_property
     def _tokenizer(self) -> Any:

@@ -64,8 +64,10 @@ class Progress:
         new = self.sample.ids[len(self.ids) :]
         if reason == "failed" and self.sample.fault == NOTHING_LEFT:
             raise invalid(NOTHING_LEFT)
+        if reason == "failed" and self.sample.status == 400:
+            raise invalid(self.sample.fault)
         if reason == "failed":
-            raise ApiError(500, f"the answer could not be made: {self.sample.fault}", code="failed")
+            raise ApiError(self.sample.status, f"the answer could not be made: {self.sample.fault}", code="failed")
         if not new and reason is None:
             return None
         ended = reason == "stop" and new and new[-1] in self.plan.controls.stop_ids

@@ -11,7 +11,7 @@ from aha.engines.native.controls import Scored
 from aha.serving.auth import Keys
 from aha.serving.engines import Facts
 from aha.serving.errors import ApiError
-from aha.serving.guide import Grammars
+from aha.serving.guide import Forms
 from aha.serving.limits import Gate, Repeats, Scope
 from aha.serving.loop import Loop
 from aha.serving.metrics import Metrics
@@ -50,7 +50,7 @@ class Service:
     facts: Facts
     defaults: Defaults
     keys: Keys
-    grammars: Grammars
+    grammars: Forms
     risk: RiskControl | None = None
     metrics: Metrics = field(default_factory=Metrics)
     gate: Gate = field(init=False)

@@ -42,6 +42,7 @@ class Sample:
     scores: list[Scored] = field(default_factory=list)  # one a token, where asked for
     reason: Reason | None = None
     fault: str = ""  # of one that failed
+    status: int = 500  # of HTTP, by which the fault is told
 
 
 @dataclass(slots=True, eq=False)

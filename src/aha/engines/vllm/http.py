@@ -77,7 +77,7 @@ class Client:
                 except (Unusable, ValueError, LookupError, TypeError, RecursionError) as fault:
                     reason = str(fault) if isinstance(fault, Unusable) else f"it answers no JSON that is known: {fault}"
                     continue
-            reason = f"{answer.status} {_said(answer.body)}".strip()
+            reason = f"{answer.status} {said(answer.body)}".strip()
             if answer.status != TOO_MANY and answer.status < 500:
                 raise Refused(answer.status, f"vLLM at {self.url}{path} answers {reason}; see docs/engines.md")
         raise RunFailed(f"vLLM at {self.url}{path} gave no answer: {self._ended() or reason}")
@@ -102,7 +102,7 @@ def _whole(answer: Answer) -> Any:
     return json.loads(answer.body)
 
 
-def _said(body: bytes) -> str:
+def said(body: bytes) -> str:
     """What a body says of an error, on one line."""
     text = body[: 16 * SAID].decode("utf-8", "replace")
     try:
