@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from namespaces import Host, hosts, missing
 from test_ranked_runs import same
 
 from aha.config import Recipe
+from namespaces import Host, hosts, missing
 from small_runs import small
 from tiny_models import TinyFactory
 
