@@ -79,8 +79,9 @@ def write(folder: Path) -> list[Path]:
 def text_of(outcomes: Sequence[Outcome], seeds: Sequence[Seed], image: str) -> str:
     """The whole page as Markdown."""
     info = seeds[0].run.info
-    made = f"{info.get('cpu', '?')}, {info.get('threads', '?')} threads, {info.get('dtype', '?')}, commit "
-    made += f"{info.get('commit', '?')}, {str(info.get('started', '?'))[:10]}"
+    threads, commit = info.get("threads", "?"), info.get("commit")
+    made = f"{info.get('cpu', '?')}, {threads} thread{'s' * (threads != 1)}, {info.get('dtype', '?')}, "
+    made += f"{f'commit {commit}, ' if commit else ''}{str(info.get('started', '?'))[:10]}"
     model = seeds[0].run.recipe.get("model", "?")
     lines = [
         "# The paper's claims, measured",
