@@ -205,7 +205,7 @@ def test_who_hangs_up_frees_his_samples(stub: Stub, served: Served) -> None:
     body = {"messages": TALK, "n": 4, "stream": True}
     with httpx.stream("POST", served.url + CHAT, json=body, timeout=SECONDS) as answer:
         assert any(line.startswith("data: {") for line in answer.iter_lines())
-        assert served.service.loop.running == 4
+        until(lambda: served.service.loop.running == 4)
     until(lambda: stub.hung_up == 4 and not served.service.gate.inside and not served.service.loop.running)
 
 

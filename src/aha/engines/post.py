@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import ssl
 import threading
@@ -22,6 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 
 CONNECT_S = 10.0  # for a connection, of the seconds for all
 MOST_BYTES = 8 * 2**20  # of an answer, unless more is asked for
+SAID = 300  # characters of what a server says of an error, that are shown
 # ssl's faults and timeouts among them; UnicodeError for a name that no host can have
 HTTP_FAULTS = (OSError, http.client.HTTPException, UnicodeError)
 
@@ -137,3 +139,15 @@ def _hang_up(connection: http.client.HTTPConnection) -> None:
     with contextlib.suppress(OSError):
         if connection.sock is not None:
             connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def said(body: bytes) -> str:
+    """What a body says of an error, on one line."""
+    text = body[: 16 * SAID].decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+        error = found.get("error", found.get("detail", text))
+        text = str(error["message"] if isinstance(error, Mapping) else error)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:SAID]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aha.engines.native.controls import Controls, Likely, Scored
-from aha.engines.vllm.http import said
+from aha.engines.post import said
 from aha.serving.guide import SPACE, Grammar
 
 COMPLETIONS = "/v1/completions"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from aha.engines.vllm.http import said
+from aha.engines.post import said
 from aha.errors import UserError
 from aha.models.loading import resolve
 from aha.serving.constrain import COMPILE_S

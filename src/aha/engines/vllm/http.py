@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from aha.engines.post import HTTP_FAULTS, Answer, Post, Unanswered
+from aha.engines.post import HTTP_FAULTS, Answer, Post, Unanswered, said
 from aha.engines.vllm.asking import Unusable
 from aha.errors import RunFailed, UserError
 
@@ -25,7 +25,6 @@ Body = Mapping[str, Any]
 
 FIRST_WAIT_S = 0.5  # before a second attempt; doubled each time, less up to a half by chance
 MOST_BYTES = 256 * 2**20  # of an answer: some 150 a token
-SAID = 300  # characters of what a server says, that are shown
 TOO_MANY = 429
 
 
@@ -100,15 +99,3 @@ def _whole(answer: Answer) -> Any:
     if not answer.whole:
         raise Unusable(f"its answer has more than {MOST_BYTES} bytes")
     return json.loads(answer.body)
-
-
-def said(body: bytes) -> str:
-    """What a body says of an error, on one line."""
-    text = body[: 16 * SAID].decode("utf-8", "replace")
-    try:
-        found = json.loads(text)
-        error = found.get("error", found.get("detail", text))
-        text = str(error["message"] if isinstance(error, Mapping) else error)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        pass
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:SAID]
